@@ -1,0 +1,1 @@
+"""Model files: reading, naming, checking, loading."""

@@ -1,0 +1,100 @@
+"""Every name that a tensor has had, to the one name that the engine uses.
+
+Three parts come out of a checkpoint, and their names are those of the modules that take them:
+    understanding  `UnderstandingTower`   transformers' present Qwen2.5-VL names
+    generation     `GenerationTower`      Wan's original names, the authors' for the fusion
+    vae            `ImageVAE.model`       diffusers' AutoencoderKLWan names
+"""
+
+from __future__ import annotations
+
+import re
+
+PARTS = ("understanding", "generation", "vae")
+
+# What wrappers put in front: training frameworks, ComfyUI's all-in-one files, the authors' own models.
+_PREFIX = re.compile(
+    r"^(?:module\.|model\.diffusion_model\.|diffusion_model\.|first_stage_model\.|vae\.|vision_language_model\.|vgen_model\."
+    r"|text_encoders\.\w+\.transformer\.)"
+)
+
+# Buffers that some libraries save and all of them compute.
+_DERIVED = re.compile(r"(rotary_emb|rotary_pos_emb)\.inv_freq$")
+
+_FUSION = re.compile(r"^(?:model\.)?(?:language_model\.)?(?:mm_attn_layers|cross_attn_layers)\.(\d+)\.(.+)$")
+_VISION = re.compile(r"^(?:model\.)?visual\.(.+)$")
+_LANGUAGE = re.compile(
+    r"^(?:model\.language_model\.|language_model\.model\.|language_model\.|model\.)((?:embed_tokens|layers|norm)\..+)$"
+)
+_LM_HEAD = re.compile(r"^(?:language_model\.)?lm_head\.weight$")
+_WAN = re.compile(r"^(blocks|patch_embedding|text_embedding|time_embedding|time_projection|head|condition_embedder)\..+$")
+_WAN_TOP = {
+    "proj_out.weight": "head.head.weight",
+    "proj_out.bias": "head.head.bias",
+    "scale_shift_table": "head.modulation",
+    "vgen_model_cross_att_context": "vgen_model_cross_att_context",
+}
+_WAN_FROM_DIFFUSERS = (
+    (r"\.attn1\.", ".self_attn."),
+    (r"\.attn2\.", ".cross_attn."),
+    (r"\.to_(q|k|v)\.", r".\1."),
+    (r"\.to_out\.0\.", ".o."),
+    (r"^(blocks\.\d+\.)norm2\.", r"\1norm3."),
+    (r"\.ffn\.net\.0\.proj\.", ".ffn.0."),
+    (r"\.ffn\.net\.2\.", ".ffn.2."),
+    (r"\.scale_shift_table$", ".modulation"),
+    (r"^condition_embedder\.time_embedder\.linear_1\.", "time_embedding.0."),
+    (r"^condition_embedder\.time_embedder\.linear_2\.", "time_embedding.2."),
+    (r"^condition_embedder\.time_proj\.", "time_projection.1."),
+    (r"^condition_embedder\.text_embedder\.linear_1\.", "text_embedding.0."),
+    (r"^condition_embedder\.text_embedder\.linear_2\.", "text_embedding.2."),
+)
+_VAE = re.compile(r"^(?:(?:encoder|decoder)\..+|(?:conv1|conv2|quant_conv|post_quant_conv)\.(?:weight|bias))$")
+_VAE_FROM_WAN = (
+    (r"^conv1\.", "quant_conv."),
+    (r"^conv2\.", "post_quant_conv."),
+    (r"^(encoder|decoder)\.conv1\.", r"\1.conv_in."),
+    (r"^(encoder|decoder)\.head\.0\.", r"\1.norm_out."),
+    (r"^(encoder|decoder)\.head\.2\.", r"\1.conv_out."),
+    (r"\.middle\.0\.", ".mid_block.resnets.0."),
+    (r"\.middle\.1\.", ".mid_block.attentions.0."),
+    (r"\.middle\.2\.", ".mid_block.resnets.1."),
+    (r"^(encoder|decoder)\.(down|up)samples\.(\d+)\.\2samples\.\d+\.(resample|time_conv)\.", r"\1.\2_blocks.\3.\2sampler.\4."),
+    (r"^(encoder|decoder)\.(down|up)samples\.(\d+)\.\2samples\.(\d+)\.", r"\1.\2_blocks.\3.resnets.\4."),
+    (r"\.residual\.0\.", ".norm1."),
+    (r"\.residual\.2\.", ".conv1."),
+    (r"\.residual\.3\.", ".norm2."),
+    (r"\.residual\.6\.", ".conv2."),
+    (r"\.shortcut\.", ".conv_shortcut."),
+)  # fmt: skip
+
+
+def canonical(name: str) -> tuple[str, str] | None:
+    """(part, name in the engine) of a tensor, ("derived", name) for what is never read, or None for a
+    name that belongs to no known layout."""
+    if _DERIVED.search(name):
+        return "derived", name
+    while match := _PREFIX.match(name):
+        name = name[match.end() :]
+    if match := _FUSION.match(name):
+        inner = match[2].replace("cross_attn.", "mm_attn.", 1) if match[2].startswith("cross_attn.") else match[2]
+        return "generation", f"mm_attn_layers.{match[1]}.{inner}"
+    if match := _VISION.match(name):
+        return "understanding", f"model.visual.{match[1]}"
+    if match := _LANGUAGE.match(name):
+        return "understanding", f"model.language_model.{match[1]}"
+    if _LM_HEAD.match(name):
+        return "understanding", "lm_head.weight"
+    if name in _WAN_TOP:
+        return "generation", _WAN_TOP[name]
+    if _WAN.match(name):
+        return "generation", _rewrite(name, _WAN_FROM_DIFFUSERS)
+    if _VAE.match(name):
+        return "vae", _rewrite(name, _VAE_FROM_WAN)
+    return None
+
+
+def _rewrite(name: str, rules: tuple[tuple[str, str], ...]) -> str:
+    for pattern, replacement in rules:
+        name = re.sub(pattern, replacement, name)
+    return name

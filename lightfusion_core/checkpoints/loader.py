@@ -1,0 +1,196 @@
+"""From files to modules: built without allocation, then given the mapped weights (no second copy).
+
+Loading is strict: every tensor that a module has must be there in its shape, and nothing else may be.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from torch import nn
+
+from ..config import ModelConfig
+from ..errors import CheckpointError
+from ..generation.layers import Attention, Layers, TorchLayers, attention
+from ..generation.tower import GenerationTower, keeps_float32
+from ..generation.vae import ImageVAE
+from ..understanding.tower import UnderstandingTower
+from .reader import Checkpoint
+from .shapes import fit_vae, match_preset
+
+_Module = TypeVar("_Module", bound=nn.Module)
+_UNUSED_IN_FROZEN = ("q_und_proj.weight", "q_und_proj.bias", "o_und_proj.weight")
+
+
+@dataclass(slots=True)
+class Difference:
+    """What separates a part's tensors from what its module takes."""
+
+    missing: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    misshapen: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.missing or self.unexpected or self.misshapen)
+
+    def __str__(self) -> str:
+        said = []
+        if self.missing:
+            said.append(f"{_count(self.missing)} missing (first: {self.missing[0]})")
+        if self.unexpected:
+            said.append(f"{_count(self.unexpected)} unexpected (first: {self.unexpected[0]})")
+        if self.misshapen:
+            name, found, wanted = self.misshapen[0]
+            said.append(f"{_count(self.misshapen)} of another shape (first: {name} is {found}, wanted {wanted})")
+        return "; ".join(said)
+
+
+def _count(names: list) -> str:
+    return f"{len(names)} tensor{'s are' if len(names) > 1 else ' is'}"
+
+
+def read_config(checkpoint: Checkpoint) -> ModelConfig:
+    """The configuration of a checkpoint: its folder's config.json, or the preset that its shapes are.
+
+    Raises:
+        CheckpointError: neither. ConfigError: a config.json that contradicts itself.
+    """
+    generation, vae = checkpoint.names("generation"), checkpoint.names("vae")
+    if not generation:
+        raise CheckpointError(
+            f"{checkpoint.path} holds no generation tower ({describe(checkpoint)}): a LightFusion checkpoint has Wan "
+            "blocks and fusion layers (mm_attn_layers). See `lightfusion inspect`."
+        )
+    file = checkpoint.folder / "config.json"
+    if file.is_file() and '"vgen_config"' in file.read_text(encoding="utf-8", errors="replace"):
+        config = ModelConfig.from_file(file)
+    else:
+        config = match_preset(generation, checkpoint.names("understanding"))
+    return replace(config, vae=fit_vae(config.vae, vae)) if vae else config
+
+
+def describe(checkpoint: Checkpoint) -> str:
+    """What a checkpoint holds, in a few words."""
+    parts = [f"{part} ({len(checkpoint.names(part))} tensors)" for part in ("understanding", "generation", "vae")
+             if checkpoint.names(part)]  # fmt: skip
+    return "it holds " + ", ".join(parts) if parts else "no tensor in it is known"
+
+
+def is_coupled(checkpoint: Checkpoint) -> bool:
+    """Whether fusion writes into the understanding stream: any `o_und_proj` that is not zero (rule B10)."""
+    names = [name for name in checkpoint.names("generation") if name.endswith("mm_attn.o_und_proj.weight")]
+    return any(bool(checkpoint.tensor("generation", name).any()) for name in names)
+
+
+def compare(checkpoint: Checkpoint, part: str, module: nn.Module, ignored: tuple[str, ...] = ()) -> Difference:
+    """A part's tensors against a module's; names that end in `ignored` are passed over."""
+    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
+    found = {name: shape for name, shape in checkpoint.names(part).items() if not name.endswith(ignored)}
+    return Difference(
+        missing=[name for name in wanted if name not in found],
+        unexpected=[name for name in found if name not in wanted],
+        misshapen=[(n, found[n], wanted[n]) for n in wanted if n in found and found[n] != wanted[n]],
+    )
+
+
+def build_understanding(
+    config: ModelConfig, *, with_lm_head: bool = True, layers: Layers | None = None
+) -> UnderstandingTower:
+    """The understanding tower without weights."""
+    with torch.device("meta"):
+        return UnderstandingTower(config, layers=layers, with_lm_head=with_lm_head)
+
+
+def build_generation(
+    config: ModelConfig,
+    *,
+    coupled: bool,
+    dtype: torch.dtype,
+    layers: Layers = TorchLayers,
+    attention: Attention = attention,
+) -> GenerationTower:
+    """The generation tower without weights."""
+    with torch.device("meta"):
+        return GenerationTower(config, coupled=coupled, dtype=dtype, layers=layers, attention=attention)
+
+
+def load_understanding(
+    checkpoint: Checkpoint, config: ModelConfig, dtype: torch.dtype, device: torch.device, layers: Layers | None = None
+) -> UnderstandingTower:
+    """The understanding tower of a checkpoint. Raises CheckpointError."""
+    with_lm_head = "lm_head.weight" in checkpoint.names("understanding")
+    tower = build_understanding(config, with_lm_head=with_lm_head, layers=layers)
+    fill(tower, checkpoint, "understanding", device, lambda name: dtype)
+    tower.restore_tables()
+    return tower
+
+
+def load_generation(
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+    layers: Layers = TorchLayers,
+    attention: Attention = attention,
+) -> GenerationTower:
+    """The generation tower of a checkpoint, frozen or coupled as its weights say. Raises CheckpointError."""
+    coupled = is_coupled(checkpoint)
+    tower = build_generation(config, coupled=coupled, dtype=dtype, layers=layers, attention=attention)
+    ignored = () if coupled else _UNUSED_IN_FROZEN
+    return fill(
+        tower, checkpoint, "generation", device, lambda name: torch.float32 if keeps_float32(name) else dtype, ignored
+    )
+
+
+def load_vae(checkpoint: Checkpoint, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> ImageVAE:
+    """The VAE of a checkpoint. Raises CheckpointError."""
+    with torch.device("meta"):
+        vae = ImageVAE(config.vae)
+    fill(vae.model, checkpoint, "vae", device, lambda name: dtype)
+    return vae.eval().requires_grad_(False)
+
+
+def fill(
+    module: _Module,
+    checkpoint: Checkpoint,
+    part: str,
+    device: torch.device,
+    dtype_of: Callable[[str], torch.dtype],
+    ignored: tuple[str, ...] = (),
+) -> _Module:
+    """Give a module built without weights the checkpoint's, strictly.
+
+    Raises:
+        CheckpointError: tensors missing, unexpected, of another shape, or with NaN or infinity in them.
+    """
+    if difference := compare(checkpoint, part, module, ignored):
+        raise CheckpointError(
+            f"{checkpoint.path} does not fit the model's {part} part: {difference}. See `lightfusion inspect`."
+        )
+    state = {}
+    for name in module.state_dict():
+        tensor = checkpoint.tensor(part, name)
+        if not torch.isfinite(tensor.sum(dtype=torch.float32)) and not torch.isfinite(tensor).all():
+            raise CheckpointError(f"{checkpoint.path}: {name} holds NaN or infinity: the file is damaged; get it again.")
+        state[name] = tensor.to(device, dtype_of(name))
+    module.load_state_dict(state, assign=True)
+    return module.eval().requires_grad_(False)
+
+
+def tokenizer_file(folder: Path, named: Path | None) -> Path | None:
+    """The tokenizer.json to use: the one that is named, or the one in the model's folder.
+
+    Raises:
+        CheckpointError: one is named and is not there.
+    """
+    if named is not None:
+        file = named / "tokenizer.json" if named.is_dir() else named
+        if not file.is_file():
+            raise CheckpointError(f"{file} does not exist: give a tokenizer.json or the folder that holds it.")
+        return file
+    found = [file for file in (folder / "tokenizer.json", *sorted(folder.glob("*/tokenizer.json"))) if file.is_file()]
+    return found[0] if found else None

@@ -1,0 +1,375 @@
+"""The model's configuration: frozen, checked when made, JSON in and out.
+
+Everything that differs between two LightFusion models stands here and nowhere else. The JSON form
+uses the section names of the authors' configuration (`text_config`, `vision_config`, `vgen_config`,
+`fusion`, `special_token_ids`), so that such a file reads as it is; sections it lacks take the large
+model's values.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+from . import wan22
+from .errors import ConfigError
+
+_Section = TypeVar("_Section")
+
+NEGATIVE_PROMPT = (
+    "Bright tones, overexposed, blurred details, subtitles, style, works, paintings, images, overall gray, "
+    "worst quality, low quality, JPEG compression residue, ugly, incomplete, extra fingers, poorly drawn hands, "
+    "poorly drawn faces, deformed, disfigured, misshapen limbs, fused fingers, messy background, three legs, "
+    "many people in the background, walking backwards"
+)
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class TextConfig:
+    """The language side of Qwen2.5-VL. Defaults: the 7B model."""
+
+    vocab_size: int = 152064
+    hidden_size: int = 3584
+    intermediate_size: int = 18944
+    num_hidden_layers: int = 28
+    num_attention_heads: int = 28
+    num_key_value_heads: int = 4
+    max_position_embeddings: int = 32768
+    rms_norm_eps: float = 1e-6
+    rope_theta: float = 1e6
+    mrope_section: tuple[int, int, int] = (16, 24, 24)
+
+    @property
+    def head_dim(self) -> int:
+        return self.hidden_size // self.num_attention_heads
+
+    def __post_init__(self) -> None:
+        _check(
+            self.hidden_size % self.num_attention_heads == 0,
+            f"text_config: hidden_size {self.hidden_size} is not a multiple of its {self.num_attention_heads} heads.",
+        )
+        _check(
+            self.num_attention_heads % self.num_key_value_heads == 0,
+            f"text_config: {self.num_attention_heads} heads cannot share {self.num_key_value_heads} key-value heads.",
+        )
+        _check(
+            2 * sum(self.mrope_section) == self.head_dim,
+            f"text_config: mrope_section {self.mrope_section} must add up to half the head size, "
+            f"{self.head_dim} / 2 = {self.head_dim // 2}; it adds up to {sum(self.mrope_section)}.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class VisionConfig:
+    """The vision tower of Qwen2.5-VL. Defaults: the 7B model."""
+
+    depth: int = 32
+    hidden_size: int = 1280
+    intermediate_size: int = 3420
+    num_heads: int = 16
+    in_channels: int = 3
+    patch_size: int = 14
+    temporal_patch_size: int = 2
+    spatial_merge_size: int = 2
+    window_size: int = 112
+    out_hidden_size: int = 3584
+    fullatt_block_indexes: tuple[int, ...] = (7, 15, 23, 31)
+
+    @property
+    def token_size(self) -> int:
+        """Pixels that one merged vision token covers along each side."""
+        return self.patch_size * self.spatial_merge_size
+
+    def __post_init__(self) -> None:
+        head = self.hidden_size // self.num_heads
+        _check(
+            self.hidden_size % self.num_heads == 0 and head % 4 == 0,
+            f"vision_config: hidden_size {self.hidden_size} over {self.num_heads} heads must give a head size "
+            "that is a multiple of 4.",
+        )
+        _check(
+            all(0 <= i < self.depth for i in self.fullatt_block_indexes),
+            f"vision_config: fullatt_block_indexes {self.fullatt_block_indexes} name a block beyond depth {self.depth}.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class DiTConfig:
+    """The Wan diffusion transformer. Defaults: Wan2.2 TI2V-5B."""
+
+    dim: int = 3072
+    num_layers: int = 30
+    num_heads: int = 24
+    ffn_dim: int = 14336
+    in_dim: int = 48
+    out_dim: int = 48
+    patch_size: int = 2
+    freq_dim: int = 256
+    text_dim: int = 4096
+    text_len: int = 512
+    eps: float = 1e-6
+
+    @property
+    def head_dim(self) -> int:
+        return self.dim // self.num_heads
+
+    def __post_init__(self) -> None:
+        _check(
+            self.dim % self.num_heads == 0 and self.head_dim % 2 == 0,
+            f"vgen_config: dim {self.dim} over {self.num_heads} heads must give an even head size.",
+        )
+        _check(self.freq_dim % 2 == 0, f"vgen_config: freq_dim must be even, found {self.freq_dim}.")
+        _check(
+            self.in_dim == self.out_dim,
+            f"vgen_config: in_dim {self.in_dim} and out_dim {self.out_dim} must be the latent's channels, both.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FusionConfig:
+    """The multimodal self-attention layers between the two towers."""
+
+    num_layers: int = 29
+    hidden_size: int = 3072
+    num_attention_heads: int = 24
+    eps: float = 1e-6
+
+
+@dataclass(frozen=True, slots=True)
+class VAEConfig:
+    """The image autoencoder (Wan2.2's architecture) and its latents. Defaults: the Wan2.2 VAE.
+
+    `mean` and `std` are the per-channel statistics that normalise a latent, (latent - mean) / std.
+    `preview_factors` is a (channels, 3) matrix from a normalised latent to RGB in -1..1, for previews.
+    """
+
+    base_dim: int = 160
+    decoder_base_dim: int = 256
+    z_dim: int = 48
+    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
+    num_res_blocks: int = 2
+    temporal_downsample: tuple[bool, ...] = (False, True, True)
+    patch_size: int = 2
+    mean: tuple[float, ...] = wan22.LATENT_MEAN
+    std: tuple[float, ...] = wan22.LATENT_STD
+    preview_factors: tuple[tuple[float, ...], ...] = wan22.PREVIEW_FACTORS
+    preview_bias: tuple[float, ...] = wan22.PREVIEW_BIAS
+
+    @property
+    def stride(self) -> int:
+        """Pixels that one latent position covers along each side."""
+        return self.patch_size * 2 ** (len(self.dim_mult) - 1)
+
+    def __post_init__(self) -> None:
+        for name in ("mean", "std"):
+            found = len(getattr(self, name))
+            _check(found == self.z_dim, f"vae_config: {name} needs {self.z_dim} values, one a channel, found {found}.")
+        _check(
+            len(self.preview_factors) == self.z_dim,
+            f"vae_config: preview_factors needs {self.z_dim} rows, found {len(self.preview_factors)}.",
+        )
+        _check(
+            len(self.temporal_downsample) == len(self.dim_mult) - 1,
+            f"vae_config: temporal_downsample needs {len(self.dim_mult) - 1} values, "
+            f"found {len(self.temporal_downsample)}.",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class SpecialTokens:
+    """The four tokens that frame a segment (rule B2): by name in a tokenizer, by id where there is none."""
+
+    bos: str = "<|im_start|>"
+    eos: str = "<|im_end|>"
+    sov: str = "<|vision_start|>"
+    eov: str = "<|vision_end|>"
+    bos_token_id: int = 151644
+    eos_token_id: int = 151645
+    sov_token_id: int = 151652
+    eov_token_id: int = 151653
+    newline_token_ids: tuple[int, ...] = (198,)
+
+
+@dataclass(frozen=True, slots=True)
+class SizeRule:
+    """How a picture's sides are chosen (rule B23), in pixels: the long side at most `max`, the short
+    one at least `min`, both multiples of `stride`, the area at most `max_area`."""
+
+    max: int
+    min: int
+    stride: int
+    max_area: int = 1806336
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a request that names nothing gets: the published settings of this model."""
+
+    size: int = 1024
+    max_size: int = 2048
+    steps: int = 50
+    shift: float = 4.0
+    text_guidance: float = 3.0
+    image_guidance: float = 1.0
+    negative_prompt: str = NEGATIVE_PROMPT
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """One LightFusion model. Frozen; `replace` it to change something.
+
+    Raises:
+        ConfigError: where the parts do not fit together.
+    """
+
+    name: str = "lightfusion-7b-5b"
+    text: TextConfig = field(default_factory=TextConfig)
+    vision: VisionConfig = field(default_factory=VisionConfig)
+    dit: DiTConfig = field(default_factory=DiTConfig)
+    fusion: FusionConfig = field(default_factory=FusionConfig)
+    vae: VAEConfig = field(default_factory=VAEConfig)
+    special_tokens: SpecialTokens = field(default_factory=SpecialTokens)
+    vae_image: SizeRule = SizeRule(1024, 512, 32)
+    vit_image: SizeRule = SizeRule(532, 224, 28)
+    defaults: Defaults = field(default_factory=Defaults)
+    tasks: tuple[str, ...] = ("generate", "edit", "answer")
+    max_extent: int = 64
+
+    @property
+    def token_size(self) -> int:
+        """Pixels that one generation token covers along each side."""
+        return self.vae.stride * self.dit.patch_size
+
+    def __post_init__(self) -> None:
+        deepest = max(self.text.num_hidden_layers, self.dit.num_layers) - 1
+        shallowest = min(self.text.num_hidden_layers, self.dit.num_layers) - 1
+        _check(
+            self.fusion.num_layers in (deepest, shallowest),
+            f"fusion: {self.text.num_hidden_layers} VLM layers and {self.dit.num_layers} DiT blocks take {deepest} "
+            f'("max") or {shallowest} ("min") fusion layers, found {self.fusion.num_layers}.',
+        )
+        _check(
+            self.fusion.hidden_size == self.dit.dim and self.fusion.num_attention_heads == self.dit.num_heads,
+            f"fusion: width {self.fusion.hidden_size} in {self.fusion.num_attention_heads} heads must be the DiT's, "
+            f"{self.dit.dim} in {self.dit.num_heads}.",
+        )
+        _check(
+            self.dit.head_dim == self.text.head_dim,
+            f"fusion: the DiT's head size {self.dit.head_dim} must be the VLM's, {self.text.head_dim}, "
+            "so that the VLM's rotary tables fit.",
+        )
+        _check(
+            self.vision.out_hidden_size == self.text.hidden_size,
+            f"vision_config: out_hidden_size {self.vision.out_hidden_size} must be the VLM's width, "
+            f"{self.text.hidden_size}.",
+        )
+        _check(
+            self.vae.z_dim == self.dit.in_dim,
+            f"vae_config: {self.vae.z_dim} latent channels do not fit the DiT's in_dim {self.dit.in_dim}.",
+        )
+        _check(
+            self.vae_image.stride % self.token_size == 0,
+            f"vae_image: stride {self.vae_image.stride} must be a multiple of one token, {self.token_size} pixels.",
+        )
+        _check(
+            self.vit_image.stride % self.vision.token_size == 0,
+            f"vit_image: stride {self.vit_image.stride} must be a multiple of one vision token, "
+            f"{self.vision.token_size} pixels.",
+        )
+
+    def to_json(self) -> str:
+        """The configuration as JSON, which `from_json` reads back to an equal object."""
+        sections = {_SECTIONS.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
+        plain = {name: asdict(value) if hasattr(value, "__dataclass_fields__") else value for name, value in sections.items()}
+        return json.dumps(plain, indent=1) + "\n"
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelConfig:
+        """Read `to_json`'s form or the authors' (unknown descriptive keys are passed over).
+
+        Raises:
+            ConfigError: not JSON, a value of the wrong kind, or parts that do not fit together.
+        """
+        try:
+            data = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ConfigError(f"The model configuration is not JSON: {error}.") from None
+        _check(isinstance(data, dict), "The model configuration must be a JSON object.")
+        return cls.from_dict(data)
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
+        """As `from_json`, from a parsed object."""
+        text = dict(data.get("text_config", {}))
+        rope = text.get("rope_scaling") or text.get("rope_parameters") or {}
+        for key in ("mrope_section", "rope_theta"):
+            if key in rope:
+                text.setdefault(key, rope[key])
+        tokens = dict(data.get("special_token_ids", {}))
+        if "newline_token_ids" in data:
+            tokens["newline_token_ids"] = data["newline_token_ids"]
+        dit_section = dict(data.get("vgen_config", {}))
+        if isinstance(dit_section.get("patch_size"), list | tuple):
+            dit_section["patch_size"] = dit_section["patch_size"][-1]
+        dit = _section(DiTConfig(), dit_section, "vgen_config")
+        large = cls()
+        return cls(
+            **{key: data[key] for key in ("name", "max_extent") if key in data},
+            text=_section(TextConfig(), text, "text_config"),
+            vision=_section(VisionConfig(), data.get("vision_config", {}), "vision_config"),
+            dit=dit,
+            fusion=_section(FusionConfig(), data.get("fusion", {}), "fusion"),
+            vae=_section(VAEConfig(), data.get("vae_config", {}), "vae_config"),
+            special_tokens=_section(SpecialTokens(), tokens, "special_token_ids"),
+            vae_image=_section(large.vae_image, data.get("vae_image", {}), "vae_image"),
+            vit_image=_section(large.vit_image, data.get("vit_image", {}), "vit_image"),
+            defaults=_section(Defaults(), data.get("defaults", {}), "defaults"),
+            tasks=tuple(data.get("tasks", large.tasks)),
+        )
+
+    @classmethod
+    def from_file(cls, path: Path) -> ModelConfig:
+        """Read a `config.json`. Raises ConfigError naming the file."""
+        try:
+            return cls.from_json(path.read_text(encoding="utf-8"))
+        except ConfigError as error:
+            raise ConfigError(f"{path}: {error}") from None
+
+
+_SECTIONS = {
+    "text": "text_config",
+    "vision": "vision_config",
+    "dit": "vgen_config",
+    "vae": "vae_config",
+    "special_tokens": "special_token_ids",
+}
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(item) for item in value) if isinstance(value, list | tuple) else value
+
+
+def _section(base: _Section, values: Mapping[str, Any], where: str) -> _Section:
+    """`base` with the known `values`, each of the kind that it replaces."""
+    known = {}
+    for item in fields(base):  # type: ignore[arg-type]  # base is one of the dataclasses above
+        if item.name not in values:
+            continue
+        value, default = _freeze(values[item.name]), getattr(base, item.name)
+        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
+            value = float(value)
+        if type(value) is not type(default):
+            raise ConfigError(f"{where}: {item.name} must be of type {type(default).__name__}, found {value!r}.")
+        known[item.name] = value
+    return replace(base, **known)  # type: ignore[type-var]
+
+
+PRESETS: dict[str, ModelConfig] = {"7b-5b": ModelConfig()}

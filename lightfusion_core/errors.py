@@ -1,0 +1,28 @@
+"""The exception tree. Every message says what was expected, what was found and what to do.
+
+    LightFusionError
+    ├── ConfigError        sizes that contradict each other
+    ├── CheckpointError    a file that is broken, foreign or incomplete
+    ├── InputError         a prompt, picture, size or setting that cannot be used
+    └── CapabilityError    the loaded model has no part for (or was not trained for) the request
+"""
+
+
+class LightFusionError(Exception):
+    """Base of everything that the engine raises on purpose."""
+
+
+class ConfigError(LightFusionError):
+    """A model configuration whose numbers do not fit together."""
+
+
+class CheckpointError(LightFusionError):
+    """A model file or folder that cannot be loaded as what it was given for."""
+
+
+class InputError(LightFusionError):
+    """A prompt, picture, size or setting outside of what the model takes."""
+
+
+class CapabilityError(LightFusionError):
+    """A request that the loaded model has no part for, or was not trained for."""

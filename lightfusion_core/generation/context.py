@@ -1,0 +1,303 @@
+"""The context of one sampling run: every key and value that no step changes (rules B11, B12, B16).
+
+Built once from conditionings, dropped at the end of the run. A frozen model's context comes from the
+layer states that the conditioning holds. A coupled model's (`o_und_proj` not zero) runs the VLM's and
+the DiT's layers interleaved while it is built, and its target markers run at every step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from copy import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from ..conditioning import Branch, Segment
+from ..config import ModelConfig
+from ..layout import Split
+from .blocks import KeyValue
+from .fusion import FusionLayer
+from .layers import masked_attention
+from .rope import Rope, multimodal_rope, wan_rope
+
+if TYPE_CHECKING:
+    from .tower import GenerationTower
+
+
+class VLMLayers(Protocol):
+    """What a coupled model needs of the understanding tower."""
+
+    num_layers: int
+
+    def rotary(self, position_ids: Tensor) -> object:
+        """Position embeddings for ids (3, n), to hand to `layer`."""
+
+    def layer(
+        self, index: int, hidden: Tensor, rotary: object, mask: Tensor, past: KeyValue | None
+    ) -> tuple[Tensor, KeyValue]:
+        """Run one layer on hidden (1, n, width); mask (n, past + n); returns it and its own keys, values."""
+
+
+@dataclass(eq=False, slots=True)
+class SegmentKeys:
+    """A run of the context's tokens, in unified order: its fusion keys and values for every fusion
+    layer, and for a coupled model the VLM's own for every VLM layer and the last hidden state."""
+
+    fusion: list[KeyValue]
+    vlm: list[KeyValue]
+    hidden: Tensor | None = None
+
+    @classmethod
+    def join(cls, parts: Sequence[SegmentKeys]) -> SegmentKeys | None:
+        """Several runs as one; None for no run."""
+        if len(parts) < 2:
+            return parts[0] if parts else None
+        return cls(
+            [_concat(layer) for layer in zip(*(part.fusion for part in parts), strict=True)],
+            [_concat(layer) for layer in zip(*(part.vlm for part in parts), strict=True)],
+            parts[-1].hidden,
+        )
+
+
+def _concat(pairs: Iterable[KeyValue]) -> KeyValue:
+    keys, values = zip(*pairs, strict=True)
+    return torch.cat(keys, dim=2), torch.cat(values, dim=2)
+
+
+@dataclass(eq=False, slots=True)
+class BranchContext:
+    """One branch's fusion keys and values, (1, H, S + 2 + N, head_dim) for every fusion layer.
+
+    The S context tokens come first, then the target's two markers, then room for its N noisy tokens,
+    which every step writes before it attends. (A coupled model writes the markers too.)
+    """
+
+    branch: Branch
+    keys: list[Tensor]
+    values: list[Tensor]
+    rope: Rope
+    markers: TargetMarkers | None
+
+    def complete(self, layer: int, k: Tensor, v: Tensor) -> KeyValue:
+        """Write this step's last tokens (1, H, n, head_dim) and return all keys and values."""
+        self.keys[layer][:, :, -k.shape[2] :] = k
+        self.values[layer][:, :, -v.shape[2] :] = v
+        return self.keys[layer], self.values[layer]
+
+
+class TargetMarkers:
+    """The target's two marker tokens in a coupled model, where they depend on the noise: they run
+    through the VLM's layers and through fusion at every step."""
+
+    def __init__(self, vlm: VLMLayers, split: Split, embeddings: Tensor, past: SegmentKeys | None, rope: Rope) -> None:
+        self.vlm, self.embeddings, self.rope = vlm, embeddings, rope
+        self.hidden = embeddings
+        self.past: list[KeyValue | None] = list(past.vlm) if past else [None] * vlm.num_layers
+        self.rotary = vlm.rotary(split.und_position_ids())
+        seen = past.vlm[0][0].shape[2] if past else 0
+        self.mask = torch.ones(2, seen + 2, dtype=torch.bool, device=embeddings.device)
+
+    def start(self) -> TargetMarkers:
+        """A fresh stream for one row of one step (rows that share a branch must not share it)."""
+        row = copy(self)
+        row.hidden = self.embeddings
+        return row
+
+    def run_layer(self, index: int) -> None:
+        """VLM layer `index`, where there is one."""
+        if index < self.vlm.num_layers:
+            self.hidden, _ = self.vlm.layer(index, self.hidden, self.rotary, self.mask, self.past[index])
+
+    def join(self, layer: FusionLayer, q: Tensor, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Put the markers' queries, keys and values before the noisy tokens'."""
+        own_k, own_v = layer.und_keys_values(self.hidden, self.rope)
+        own_q = layer.und_queries(self.hidden, self.rope)
+        return torch.cat([own_q, q], dim=2), torch.cat([own_k, k], dim=2), torch.cat([own_v, v], dim=2)
+
+    def take(self, layer: FusionLayer, attended: Tensor) -> Tensor:
+        """Add the markers' part of the attention output to their stream; return the noisy tokens' part."""
+        self.hidden = layer.add_to_und(self.hidden, attended[:, :, :2])
+        return attended[:, :, 2:]
+
+
+@dataclass(eq=False, slots=True)
+class Context:
+    """All that a run's steps share.
+
+    cross: each block's cross-attention keys and values. rope: Wan's tables for the target's tokens.
+    branches: in the order in which they were asked for.
+    """
+
+    cross: list[KeyValue]
+    rope: Rope
+    branches: list[BranchContext]
+
+
+class ContextBuilder:
+    """Builds contexts for one tower; work on shared segments is done once.
+
+    Args:
+        tower: the generation tower, on the device where it is to run.
+        vlm: the understanding tower's layers; needed for a coupled model alone.
+    """
+
+    def __init__(self, tower: GenerationTower, device: torch.device | str, vlm: VLMLayers | None = None) -> None:
+        self.tower, self.device, self.vlm = tower, torch.device(device), vlm
+        self.config: ModelConfig = tower.config
+        context = tower.learned_context(self.device)
+        self.cross = [block.cross_attn.keys_values(context) for block in tower.blocks]
+        self._clean_time: Tensor | None = None
+        self._made: dict[tuple[int, ...], SegmentKeys] = {}
+
+    def build(self, branches: Sequence[Branch], rows: int, columns: int) -> Context:
+        """The context for pictures of (rows, columns) tokens under these branches."""
+        rope = wan_rope(rows, columns, self.config.dit.head_dim, self.device)
+        return Context(self.cross, rope, [self._branch(branch, branch.target(rows, columns)) for branch in branches])
+
+    def _branch(self, branch: Branch, target: Split) -> BranchContext:
+        past = SegmentKeys.join(self.chain(branch.segments))
+        rope = self._rope(target)
+        marker_rope = (rope[0][[0, -1]], rope[1][[0, -1]])
+        states = branch.target_markers(target.extent).to(self.device, self.tower.dtype)
+        markers, fixed = None, [past.fusion] if past else []
+        if branch.coupled:
+            markers = TargetMarkers(self._vlm(), target, states, past, marker_rope)
+        else:
+            fixed.append(self._und_keys(states, marker_rope))
+        keys, values = [], []
+        room = target.rows * target.columns + (2 if branch.coupled else 0)
+        for i in range(len(self.tower.mm_attn_layers)):
+            k, v = zip(*(part[i] for part in fixed), strict=True) if fixed else ((), ())
+            keys.append(_with_room(k, room, self.config, self.device, self.tower.dtype))
+            values.append(_with_room(v, room, self.config, self.device, self.tower.dtype))
+        return BranchContext(branch, keys, values, (rope[0][1:-1], rope[1][1:-1]), markers)
+
+    def chain(self, segments: Sequence[Segment]) -> list[SegmentKeys]:
+        """Keys and values of every segment, each computed after those before it."""
+        done: list[SegmentKeys] = []
+        for index, segment in enumerate(segments):
+            key = tuple(id(part) for part in segments[: index + 1])
+            if key not in self._made:
+                if self.tower.coupled or segment.latent is not None:
+                    self._made[key] = self.run(segment, SegmentKeys.join(done))
+                else:
+                    self._made[key] = self._states(segment)
+            done.append(self._made[key])
+        return done
+
+    def _states(self, segment: Segment) -> SegmentKeys:
+        """A segment whose layer states are known: projections alone."""
+        return SegmentKeys(self._und_keys(segment.hidden, self._rope(segment.split)), [])
+
+    def _und_keys(self, hidden: Tensor, rope: Rope) -> list[KeyValue]:
+        hidden = hidden.to(self.device, self.tower.dtype)
+        last = len(hidden) - 1
+        return [
+            layer.und_keys_values(hidden[min(i, last)].unsqueeze(0), rope)
+            for i, layer in enumerate(self.tower.mm_attn_layers)
+        ]
+
+    def run(self, segment: Segment, past: SegmentKeys | None) -> SegmentKeys:
+        """Run one segment through the layers (rule B9) after `past`: a clean reference through the DiT
+        at timestep 0, and in a coupled model its VLM tokens through the VLM."""
+        tower, split = self.tower, segment.split
+        rope = self._rope(split)
+        und_rope = (rope[0][[0, -1]], rope[1][[0, -1]]) if split.is_generated else rope
+        gen_rope = (rope[0][1:-1], rope[1][1:-1])
+        hidden = segment.hidden.to(self.device, tower.dtype)
+        und = _UndStream(hidden, self._vlm() if tower.coupled else None, split, past)
+        stream, wan = None, None
+        if segment.latent is not None:
+            stream = tower.embed(segment.latent.to(self.device))
+            wan = wan_rope(split.rows, split.columns, self.config.dit.head_dim, self.device)
+            if self._clean_time is None:
+                self._clean_time = tower.time(0, self.device)[1]
+        fusion_mask = und.mask_after(past.fusion[0][0].shape[2] if past else 0)
+        made: list[KeyValue] = []
+        for i in range(max(len(tower.blocks), len(tower.mm_attn_layers))):
+            und.run_layer(i)
+            if stream is not None and i < len(tower.blocks):
+                stream = tower.blocks[i](stream, self._clean_time, wan, self.cross[i])
+            if i >= len(tower.mm_attn_layers):
+                continue
+            layer: FusionLayer = tower.mm_attn_layers[i]
+            own = layer.und_keys_values(und.state(i), und_rope)
+            queries = None
+            if stream is not None:
+                queries, k, v = layer.gen_queries_keys_values(stream, gen_rope, tower.dtype)
+                own = (_between(own[0], k), _between(own[1], v))
+            made.append(own)
+            keys, values = _concat([past.fusion[i], own]) if past else own
+            if tower.coupled:
+                q = layer.und_queries(und.hidden, und_rope)
+                if queries is None:
+                    und.hidden = layer.add_to_und(und.hidden, masked_attention(q, keys, values, fusion_mask))
+                else:
+                    und.hidden = layer.add_to_und(und.hidden, tower.attention(q, keys, values))
+            if queries is not None:
+                stream = layer.add_to_gen(stream, tower.attention(queries, keys, values))
+        return SegmentKeys(made, und.made, und.hidden if tower.coupled else None)
+
+    def _rope(self, split: Split) -> Rope:
+        """The fusion's tables for all tokens of a split."""
+        text = self.config.text
+        cos, sin = multimodal_rope(split.position_ids(), text.mrope_section, text.rope_theta, self.device)
+        return cos.to(self.tower.dtype), sin.to(self.tower.dtype)
+
+    def _vlm(self) -> VLMLayers:
+        if self.vlm is None:
+            raise ValueError("A coupled model's context needs the understanding tower: pass `vlm`.")
+        return self.vlm
+
+
+class _UndStream:
+    """The VLM tokens of one segment while it runs: known states (frozen), or a live stream (coupled)."""
+
+    def __init__(self, hidden: Tensor, vlm: VLMLayers | None, split: Split, past: SegmentKeys | None) -> None:
+        self.vlm, self.states = vlm, hidden
+        self.hidden = hidden[:1]
+        self.made: list[KeyValue] = []
+        self.causal = split.is_text
+        if vlm is not None:
+            self.past: list[KeyValue | None] = list(past.vlm) if past else [None] * vlm.num_layers
+            self.rotary = vlm.rotary(split.und_position_ids())
+            self.mask = self.mask_after(past.vlm[0][0].shape[2] if past else 0)
+
+    def mask_after(self, seen: int) -> Tensor:
+        """(n, seen + n): all that came before, and the own tokens causally (text) or fully."""
+        n = self.hidden.shape[1]
+        mask = torch.ones(n, seen + n, dtype=torch.bool, device=self.hidden.device)
+        return mask.tril(seen) if self.causal else mask
+
+    def run_layer(self, index: int) -> None:
+        if self.vlm is not None and index < self.vlm.num_layers:
+            self.hidden, own = self.vlm.layer(index, self.hidden, self.rotary, self.mask, self.past[index])
+            self.made.append(own)
+
+    def state(self, index: int) -> Tensor:
+        """What fusion layer `index` reads, (1, n, width)."""
+        if self.vlm is not None:
+            return self.hidden
+        return self.states[min(index, len(self.states) - 1)].unsqueeze(0)
+
+
+def _between(markers: Tensor, content: Tensor) -> Tensor:
+    """Start marker, content, end marker along the tokens of (1, H, n, head_dim)."""
+    return torch.cat([markers[:, :, :1], content, markers[:, :, 1:]], dim=2)
+
+
+def _with_room(
+    parts: Sequence[Tensor], room: int, config: ModelConfig, device: torch.device, dtype: torch.dtype
+) -> Tensor:
+    """The parts one after another along the tokens, and `room` empty tokens behind them."""
+    filled = sum(part.shape[2] for part in parts)
+    shape = (1, config.fusion.num_attention_heads, filled + room, config.dit.head_dim)
+    out = torch.empty(shape, device=device, dtype=dtype)
+    at = 0
+    for part in parts:
+        out[:, :, at : at + part.shape[2]] = part
+        at += part.shape[2]
+    return out

@@ -1,0 +1,52 @@
+"""The leaf layers and the attention that the towers are made of, as two things that can be swapped.
+
+A host that casts, offloads or patches weights in its own way (ComfyUI) gives its own layer classes and
+its own attention; standalone they are torch's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""attention(q (B, H, Lq, D), k (B, H, Lk, D), v (B, H, Lk, D)) -> (B, H, Lq, D), unmasked, scale D**-0.5."""
+
+Layers = Any
+"""A namespace of layer classes: Linear, RMSNorm, LayerNorm, Conv2d, Conv3d, Embedding (see `TorchLayers`)."""
+
+
+class TorchLayers:
+    """torch's own layers: the default."""
+
+    Linear = nn.Linear
+    RMSNorm = nn.RMSNorm
+    LayerNorm = nn.LayerNorm
+    Conv2d = nn.Conv2d
+    Conv3d = nn.Conv3d
+    Embedding = nn.Embedding
+
+
+def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """PyTorch's fused attention, without a mask."""
+    return F.scaled_dot_product_attention(q, k, v)
+
+
+def masked_attention(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> Tensor:
+    """As `attention` with a boolean mask (Lq, Lk), True where a query may attend to a key."""
+    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+
+
+def at(parameter: Tensor, like: Tensor) -> Tensor:
+    """A bare parameter on the device and in the dtype where it is used: a host that offloads moves the
+    weights of layers by itself, but not parameters outside of them."""
+    return parameter.to(device=like.device, dtype=like.dtype)
+
+
+def without_init() -> torch.device:
+    """The context to build modules in when their weights come later: nothing is allocated or drawn."""
+    return torch.device("meta")

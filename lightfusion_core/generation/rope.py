@@ -1,0 +1,51 @@
+"""The two rotary embeddings: Wan's interleaved 3-D one (rule B15) and Qwen's multimodal one (rule B10)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+Rope = tuple[Tensor, Tensor]
+"""cos and sin, float32; (tokens, head_dim / 2) for Wan's, (tokens, head_dim) for Qwen's."""
+
+
+def wan_rope(rows: int, columns: int, head_dim: int, device: torch.device | str, theta: float = 1e4) -> Rope:
+    """Tables (rows * columns, head_dim / 2) of one frame, starting at (0, 0, 0) for every image."""
+    spatial = 2 * (head_dim // 6)
+    sizes = (head_dim - 2 * spatial, spatial, spatial)
+    # float64 as the reference, and on the CPU: not every device has it
+    grid = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    places = (torch.zeros(rows * columns), grid[0].flatten(), grid[1].flatten())
+    angles = [
+        torch.outer(place.double(), theta ** (-torch.arange(0, size, 2, dtype=torch.float64) / size))
+        for place, size in zip(places, sizes, strict=True)
+    ]
+    angle = torch.cat(angles, dim=1)
+    return angle.cos().float().to(device), angle.sin().float().to(device)
+
+
+def apply_wan_rope(x: Tensor, rope: Rope) -> Tensor:
+    """Rotate neighbouring pairs of x (..., tokens, head_dim)."""
+    cos, sin = rope
+    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
+
+
+def multimodal_rope(position_ids: Tensor, sections: Sequence[int], theta: float, device: torch.device | str) -> Rope:
+    """Tables (tokens, head_dim) for `position_ids` (3, tokens): Qwen2.5-VL's m-rope, whose frequencies
+    are dealt to time, height and width in runs of `sections`."""
+    half = sum(sections)
+    frequency = 1.0 / theta ** (torch.arange(0, 2 * half, 2, dtype=torch.float32) / (2 * half))
+    axis = torch.repeat_interleave(torch.arange(3), torch.tensor(list(sections)))
+    angle = position_ids.cpu()[axis].T.float() * frequency
+    angle = torch.cat([angle, angle], dim=-1)
+    return angle.cos().to(device), angle.sin().to(device)
+
+
+def apply_half_rope(x: Tensor, rope: Rope) -> Tensor:
+    """Rotate x (..., tokens, head_dim), its first half against its second."""
+    cos, sin = rope
+    first, second = x.chunk(2, dim=-1)
+    return (x * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)

@@ -1,0 +1,132 @@
+"""The generation tower: Wan's DiT with a fusion layer after every block (rules B8, B9, B14 to B18).
+
+`velocity` is the whole of one step: the noisy tokens alone, against a `Context` that was built before.
+All rows (images times guidance branches) share one batch of linear layers; only the fusion attention
+runs row by row, unpadded and unmasked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from einops import rearrange
+from torch import Tensor, nn
+
+from ..config import ModelConfig
+from .blocks import Head, WanBlock
+from .context import BranchContext, Context
+from .fusion import FusionLayer
+from .layers import Attention, Layers, TorchLayers, attention, at
+
+
+class GenerationTower(nn.Module):
+    """Parameters and step of the generation side.
+
+    Args:
+        config: the model's sizes.
+        coupled: fusion also changes the understanding stream (its `o_und_proj` is not zero).
+        dtype: the compute dtype of the linear layers; the residual stream stays float32.
+        layers, attention: leaf layers and attention function, see `layers.py`.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        *,
+        coupled: bool = False,
+        dtype: torch.dtype = torch.float32,
+        layers: Layers = TorchLayers,
+        attention: Attention = attention,
+    ) -> None:
+        super().__init__()
+        dit = config.dit
+        self.config, self.coupled, self.dtype, self.attention = config, coupled, dtype, attention
+        self.patch_embedding = layers.Linear(dit.in_dim * dit.patch_size**2, dit.dim)
+        self.text_embedding = nn.Sequential(
+            layers.Linear(dit.text_dim, dit.dim), nn.GELU(approximate="tanh"), layers.Linear(dit.dim, dit.dim)
+        )
+        self.time_embedding = nn.Sequential(
+            layers.Linear(dit.freq_dim, dit.dim), nn.SiLU(), layers.Linear(dit.dim, dit.dim)
+        )
+        self.time_projection = nn.Sequential(nn.SiLU(), layers.Linear(dit.dim, 6 * dit.dim))
+        self.blocks = nn.ModuleList(WanBlock(dit, layers, attention) for _ in range(dit.num_layers))
+        self.head = Head(dit, layers)
+        self.mm_attn_layers = nn.ModuleList(
+            FusionLayer(config, layers, coupled) for _ in range(config.fusion.num_layers)
+        )
+        self.vgen_model_cross_att_context = nn.Parameter(torch.empty(dit.text_len, dit.text_dim))
+
+    def fold(self, latent: Tensor) -> Tensor:
+        """Latent (B, C, 1, h, w) to tokens (B, h/p * w/p, p * p * C), channel fastest (rule B14)."""
+        p = self.config.dit.patch_size
+        return rearrange(latent, "b c 1 (h p) (w q) -> b (h w) (p q c)", p=p, q=p)
+
+    def unfold(self, tokens: Tensor, rows: int) -> Tensor:
+        """The inverse of `fold` for a picture of `rows` token rows."""
+        p = self.config.dit.patch_size
+        return rearrange(tokens, "b (h w) (p q c) -> b c 1 (h p) (w q)", h=rows, p=p, q=p)
+
+    def embed(self, latent: Tensor) -> Tensor:
+        """Latent (B, C, 1, h, w) to the float32 residual stream (B, N, D)."""
+        return self.patch_embedding(self.fold(latent).to(self.dtype)).float()
+
+    def time(self, timestep: int, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Embedding (1, D) and the blocks' six modulation vectors (1, 6, D) of an integer timestep
+        (0 to 999), float32 (rule B17)."""
+        half = self.config.dit.freq_dim // 2
+        # float64 as the reference, and on the CPU: not every device has it
+        angle = timestep * 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
+        sinusoid = torch.cat([angle.cos(), angle.sin()]).float().unsqueeze(0).to(device)
+        embedding = self.time_embedding(sinusoid)
+        return embedding, self.time_projection(embedding).unflatten(1, (6, -1))
+
+    def learned_context(self, device: torch.device) -> Tensor:
+        """The context (1, rows, D) that every block's cross-attention reads (rule B16)."""
+        rows = at(self.vgen_model_cross_att_context, torch.empty((), dtype=self.dtype, device=device))
+        return self.text_embedding(rows).unsqueeze(0)
+
+    def velocity(self, x: Tensor, timestep: int, context: Context, branches: Sequence[BranchContext]) -> Tensor:
+        """The velocity, noise minus data, of every row.
+
+        Args:
+            x: noisy normalised latents (R, C, 1, h, w), float32.
+            timestep: 0 to 999, the noise level of every row.
+            context: the run's context, built for this latent size.
+            branches: the branch of each of the R rows, out of `context.branches`.
+
+        Returns:
+            (R, C, 1, h, w) float32.
+        """
+        stream = self.embed(x)
+        embedding, modulation = self.time(timestep, x.device)
+        ropes = [branch.rope for branch in branches]
+        rope = (torch.stack([cos for cos, _ in ropes])[:, None], torch.stack([sin for _, sin in ropes])[:, None])
+        markers = [branch.markers.start() for branch in branches if branch.markers]
+        for i in range(max(len(self.blocks), len(self.mm_attn_layers))):
+            for row in markers:
+                row.run_layer(i)
+            if i < len(self.blocks):
+                stream = self.blocks[i](stream, modulation, context.rope, context.cross[i])
+            if i < len(self.mm_attn_layers):
+                layer: FusionLayer = self.mm_attn_layers[i]
+                q, k, v = layer.gen_queries_keys_values(stream, rope, self.dtype)
+                attended = []
+                for row, branch in enumerate(branches):
+                    qkv = (q[row : row + 1], k[row : row + 1], v[row : row + 1])
+                    if markers:
+                        qkv = markers[row].join(layer, *qkv)
+                    keys, values = branch.complete(i, *qkv[1:])
+                    result = self.attention(qkv[0], keys, values)
+                    attended.append(markers[row].take(layer, result) if markers else result)
+                stream = layer.add_to_gen(stream, torch.cat(attended))
+        return self.unfold(self.head(stream, embedding), x.shape[-2] // self.config.dit.patch_size)
+
+
+_FLOAT32 = ("time_embedding.", "time_projection.", "head.")
+
+
+def keeps_float32(name: str) -> bool:
+    """Whether a parameter stays float32 in a model of another dtype: what acts on the residual stream
+    itself, and the time embedding (rule B27)."""
+    return name.startswith(_FLOAT32) or name.endswith("modulation") or ".norm3." in name or ".vgen_norm." in name

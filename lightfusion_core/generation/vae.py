@@ -1,0 +1,72 @@
+"""Pictures to normalised latents and back: diffusers' Wan2.2 VAE for single frames (rule B25)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from ..config import VAEConfig
+
+
+def build_autoencoder(config: VAEConfig) -> nn.Module:
+    """diffusers' AutoencoderKLWan in Wan2.2's form for these sizes."""
+    from diffusers import AutoencoderKLWan
+
+    return AutoencoderKLWan(
+        base_dim=config.base_dim,
+        decoder_base_dim=config.decoder_base_dim,
+        z_dim=config.z_dim,
+        dim_mult=list(config.dim_mult),
+        num_res_blocks=config.num_res_blocks,
+        temperal_downsample=list(config.temporal_downsample),
+        is_residual=True,
+        in_channels=3 * config.patch_size**2,
+        out_channels=3 * config.patch_size**2,
+        patch_size=config.patch_size,
+        scale_factor_spatial=config.stride,
+        latents_mean=list(config.mean),
+        latents_std=list(config.std),
+    )
+
+
+class ImageVAE(nn.Module):
+    """The autoencoder with the latent statistics that diffusers leaves to its callers."""
+
+    def __init__(self, config: VAEConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = build_autoencoder(config)
+
+    @property
+    def device(self) -> torch.device:
+        return self.model.quant_conv.weight.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.model.quant_conv.weight.dtype
+
+    def _statistics(self) -> tuple[Tensor, Tensor]:
+        mean, std = (torch.tensor(v, device=self.device).view(1, -1, 1, 1, 1) for v in (self.config.mean, self.config.std))
+        return mean, std
+
+    def encode(self, pixels: Tensor) -> Tensor:
+        """Pixels (B, 3, H, W) in -1..1, sides multiples of the stride, to normalised latents
+        (B, C, 1, H / stride, W / stride) float32. The mean is taken, nothing is drawn."""
+        posterior = self.model.encode(pixels.unsqueeze(2).to(self.device, self.dtype)).latent_dist
+        mean, std = self._statistics()
+        return (posterior.mode().float() - mean) / std
+
+    def decode(self, latent: Tensor, tile: int | None = None) -> Tensor:
+        """Normalised latents (B, C, 1, h, w) to pixels (B, H, W, 3) float32 in 0..1.
+
+        `tile` is the side in pixels of overlapping tiles that bound the memory of large pictures; None
+        decodes at once.
+        """
+        mean, std = self._statistics()
+        latent = (latent.to(self.device).float() * std + mean).to(self.dtype)
+        if tile is None:
+            self.model.disable_tiling()
+        else:
+            self.model.enable_tiling(tile, tile, tile * 3 // 4, tile * 3 // 4)
+        pixels = self.model.decode(latent, return_dict=False)[0]
+        return (pixels[:, :, 0].float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).contiguous()

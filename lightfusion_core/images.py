@@ -1,0 +1,417 @@
+"""Pictures in and out of the engine: reading, sizing, saving, and putting an edit back in place.
+
+A picture is a `PIL.Image` in RGB or a float tensor (H, W, 3) in 0..1. PIL's sizes are (width, height),
+a tensor's are (height, width). Colour profiles are passed over, as the model was trained.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import secrets
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from .config import SizeRule
+from .errors import InputError, LightFusionError
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = [
+    "MAX_ASPECT",
+    "Placement",
+    "check_aspect",
+    "fit",
+    "load_image",
+    "read_parameters",
+    "resize",
+    "resized_size",
+    "restore",
+    "save_png",
+    "to_pil",
+    "to_rgb",
+    "to_tensor",
+]
+
+MAX_ASPECT = 16
+PARAMETERS_CHUNK = "lightfusion"
+READABLE_CHUNK = "parameters"
+
+_ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What PIL's decoders raise on damaged data; it has no exception of its own for it.
+_DAMAGED = (
+    *(OSError, EOFError, SyntaxError, RuntimeError, ValueError, TypeError, IndexError, KeyError),
+    *(struct.error, zlib.error),
+)
+
+
+# Reading
+
+
+def load_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Read a picture file as RGB, upright; of an animation its first frame.
+
+    Raises:
+        InputError: no such file, a folder, not a picture, damaged, or too large to open safely.
+    """
+    with _opened(path) as image:
+        image.load()
+        return _upright(to_rgb(image), image)
+
+
+def to_rgb(image: Image.Image) -> Image.Image:
+    """A copy of `image` in 8-bit RGB, any transparency laid on white, without metadata.
+
+    Deep greyscale is scaled, not clipped. Where a mode does not say what its white is (I and F, which
+    hold 32-bit numbers), it is told from the brightest pixel: see `_white`.
+
+    Raises:
+        InputError: a mode that has no way to RGB.
+    """
+    try:
+        rgb = _to_rgb(image)
+    except ValueError as error:
+        raise InputError(
+            f"Expected a picture that can be turned into RGB, found PIL mode {image.mode} ({error}); save it as RGB."
+        ) from None
+    # A CMYK profile or an orientation that was already applied must not travel on with the pixels.
+    rgb.info.clear()
+    return rgb
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
+        return Image.fromarray(_eight_bits(image)).convert("RGB")
+    if image.mode not in _ALPHA_MODES and "transparency" not in image.info:
+        return image.convert("RGB")
+    # PIL knows no direct way from La, greyscale multiplied by its alpha, to RGBA.
+    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
+    white = Image.new("RGB", image.size, (255, 255, 255))
+    white.paste(rgba, mask=rgba.getchannel("A"))
+    return white
+
+
+def _eight_bits(image: Image.Image) -> np.ndarray:
+    """The (H, W) uint8 form of a greyscale picture with more than 8 bits."""
+    values = np.asarray(image).astype(np.float64)
+    scaled = np.nan_to_num(np.clip(values / _white(image, values), 0, 1))
+    grey = np.floor(scaled * 255 + 0.5).astype(np.uint8)
+    transparent = image.info.get("transparency")
+    return grey if transparent is None else np.where(values == transparent, np.uint8(255), grey)
+
+
+def _white(image: Image.Image, values: np.ndarray) -> float:
+    """The value that means white in a deep greyscale picture.
+
+    A 16-bit PNG says so (older versions of PIL open it in mode I). Otherwise it is the smallest of the
+    usual whites (1 for F, 8, 16 and 32 bits) that holds all values; F may overshoot 1 up to 2, as
+    highlights and sharpened pictures do.
+    """
+    if image.mode.startswith("I;16") or image.format == "PNG":
+        return 65535.0
+    brightest = float(values[np.isfinite(values)].max(initial=0))
+    if image.mode == "F" and brightest <= 2:
+        return 1.0
+    return next((white for white in (255.0, 65535.0) if brightest <= white), 2.0**31 - 1)
+
+
+def _upright(rgb: Image.Image, source: Image.Image) -> Image.Image:
+    """Turn `rgb` as the EXIF of its `source` says. Unreadable EXIF is no reason to refuse a picture."""
+    try:
+        orientation = source.getexif().get(_ORIENTATION_TAG)
+    except (*_DAMAGED, AttributeError):  # the latter: PIL before 11 on a TIFF whose EXIF is damaged
+        return rgb
+    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return rgb if method is None else rgb.transpose(method)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """Open a picture file; whatever PIL raises inside of the block becomes an InputError that names the file."""
+    if Path(path).is_dir():
+        raise InputError(f"{path}: expected a picture, found a folder; give the path of one picture in it.")
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: expected a picture, found no such file; check the path.") from None
+    except PermissionError:
+        raise InputError(f"{path}: expected a readable picture, found no permission to read it; change that.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(f"{path}: too large to open safely ({str(error).rstrip('.')}); make it smaller.") from None
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{path}: expected a picture (PNG, JPEG, WebP, GIF, BMP or TIFF), found something else; "
+            "give a picture or convert it to PNG."
+        ) from None
+    except _DAMAGED as error:
+        raise InputError(
+            f"{path}: expected a whole picture, found it damaged or cut off ({error}); copy or export it again."
+        ) from None
+
+
+# Sizing
+
+
+def check_aspect(width: int, height: int) -> None:
+    """Refuse pictures that are longer than `MAX_ASPECT` times their breadth.
+
+    Raises:
+        InputError: beyond 16:1 or 1:16, or a side below one pixel.
+    """
+    _check_sides(width, height)
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise InputError(
+            f"Expected a picture of at most {MAX_ASPECT}:1, found {width}x{height}, "
+            f"{max(width, height) / min(width, height):.1f}:1; crop it."
+        )
+
+
+def _check_sides(width: int, height: int) -> None:
+    if width < 1 or height < 1:
+        raise InputError(f"Expected a picture of at least 1x1 pixel, found {width}x{height}; give another one.")
+
+
+def resized_size(width: int, height: int, rule: SizeRule) -> tuple[int, int]:
+    """The (width, height) in pixels that a picture is resized to under `rule` (rule B23).
+
+    Both sides are multiples of the stride, so the aspect ratio may change a little.
+
+    Raises:
+        InputError: a side below one pixel.
+    """
+    _check_sides(width, height)
+    scale = max(min(rule.max / max(width, height), 1.0), rule.min / min(width, height))
+    width, height = _scaled(width, height, scale, rule.stride)
+    if width * height > rule.max_area:
+        # The ratio of the areas, not its square root: that is what the model was trained with.
+        width, height = _scaled(width, height, rule.max_area / (width * height), rule.stride)
+    if max(width, height) > rule.max:
+        width, height = _scaled(width, height, rule.max / max(width, height), rule.stride)
+    return width, height
+
+
+def _scaled(width: int, height: int, scale: float, stride: int) -> tuple[int, int]:
+    """Both sides times `scale`, rounded to pixels first and then to the nearest stride (half to even, twice)."""
+    sides = (round(width * scale), round(height * scale))
+    wide, high = (max(stride, round(side / stride) * stride) for side in sides)
+    return wide, high
+
+
+def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """`image` as RGB in exactly `size` (width, height), PIL bicubic; call it on the original only."""
+    return to_rgb(image).resize(size, Image.Resampling.BICUBIC)
+
+
+# Saving
+
+
+def save_png(image: Image.Image, path: str | os.PathLike[str], parameters: Mapping[str, Any]) -> None:
+    """Write `image` as an RGB PNG that carries `parameters`, whole or not at all.
+
+    The parameters stand as JSON in the text chunk `lightfusion` (what JSON has no form for, as text)
+    and as readable lines in `parameters`. Missing folders are made; an existing picture is replaced.
+
+    Raises:
+        InputError: the disk is full, the place may not be written, or `path` is no place for a file.
+    """
+    buffer = io.BytesIO()
+    to_rgb(image).save(buffer, format="PNG", pnginfo=_chunks(parameters))
+    _write_whole(Path(path), buffer.getvalue())
+
+
+def read_parameters(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The parameters that `save_png` put into a picture; None for a picture without any.
+
+    Raises:
+        InputError: not a readable picture, or its parameters are damaged.
+    """
+    with _opened(path) as image:
+        # Asking for `.text` decodes the pixels; only where another tool moved the chunk behind them.
+        record = image.info.get(PARAMETERS_CHUNK) or getattr(image, "text", {}).get(PARAMETERS_CHUNK)
+    if record is None:
+        return None
+    try:
+        parameters = json.loads(record)
+    except (ValueError, RecursionError):
+        parameters = None
+    if not isinstance(parameters, dict):
+        raise InputError(f"{path}: expected a JSON object in its text `{PARAMETERS_CHUNK}`, found it damaged.")
+    return parameters
+
+
+def _chunks(parameters: Mapping[str, Any]) -> PngImagePlugin.PngInfo:
+    chunks = PngImagePlugin.PngInfo()
+    # Plain ASCII, so that the chunk is a tEXt that every tool reads.
+    chunks.add_text(PARAMETERS_CHUNK, json.dumps(dict(parameters), default=str))
+    lines = (f"{name}: {_readable(value)}" for name, value in parameters.items())
+    # Lone surrogates (a file name that is not UTF-8) cannot be stored.
+    chunks.add_text(READABLE_CHUNK, "\n".join(lines).encode("utf-8", "replace").decode("utf-8"))
+    return chunks
+
+
+def _readable(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that `path` holds all of `data` or what it held before."""
+    # The name does not grow with the target's, which may be as long as the file system allows.
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        if path.exists() and not path.is_file():
+            # os.replace would put a picture in the place of a device such as /dev/null.
+            raise InputError(f"{path}: expected a file name to save to, found a folder or device; add a file name.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"{path}: expected to save a picture of {len(data)} bytes, found: {reason}; {_remedy(error)}."
+        ) from None
+
+
+def _remedy(error: OSError | ValueError) -> str:
+    match getattr(error, "errno", None):
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return "choose a folder that you may write to"
+        case errno.EEXIST | errno.ENOTDIR:
+            return "a part of its folder's path is a file, so choose another folder"
+        case errno.ENAMETOOLONG:
+            return "choose a shorter name"
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return "free some space or choose another disk"
+        case _:
+            return "choose another place"
+
+
+# Tensors
+
+
+def to_tensor(image: Image.Image) -> torch.Tensor:
+    """`image` as float32 (H, W, 3) in 0..1, on the CPU. `to_pil` gives exactly the same pixels back."""
+    import torch
+
+    return torch.from_numpy(np.asarray(to_rgb(image), dtype=np.float32) / 255)
+
+
+def to_pil(tensor: torch.Tensor) -> Image.Image:
+    """A picture from a float tensor (H, W, 3); values beyond 0..1 are clamped (rule B25).
+
+    Raises:
+        InputError: another shape.
+        LightFusionError: values that are not numbers (NaN).
+    """
+    import torch
+
+    if tensor.ndim != 3 or tensor.shape[2] != 3 or 0 in tensor.shape:
+        raise InputError(f"Expected a picture of shape (height, width, 3), found {tuple(tensor.shape)}; permute it.")
+    values = tensor.detach().to("cpu", torch.float32)
+    broken = int(values.isnan().sum())
+    if broken:
+        raise LightFusionError(
+            f"Expected a picture of numbers in 0..1, found NaN in {broken} of {values.numel()} values; "
+            "run the model in bfloat16 or float32."
+        )
+    return Image.fromarray((255 * values.clamp(0, 1)).trunc().to(torch.uint8).numpy())
+
+
+# Editing: into the model's size and back
+
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where a fitted picture came from. Sizes are (width, height) in pixels; the whole `original`
+    was resized to the whole `fitted`, nothing cropped or padded."""
+
+    original: tuple[int, int]
+    fitted: tuple[int, int]
+
+
+def fit(image: Image.Image, rule: SizeRule) -> tuple[Image.Image, Placement]:
+    """`image` at the size that the model takes under `rule`, and what `restore` needs to undo that.
+
+    Raises:
+        InputError: as `resized_size` and `to_rgb`.
+    """
+    size = resized_size(*image.size, rule)
+    return resize(image, size), Placement(original=image.size, fitted=size)
+
+
+def restore(
+    edited: torch.Tensor, placement: Placement, original: torch.Tensor, mask: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Put an edited picture back at exactly the original's size and position.
+
+    Args:
+        edited: float (h, w, 3) in 0..1, at `placement`'s fitted size.
+        original: float (H, W, 3) in 0..1, at its original size.
+        mask: (H, W), 1 where the edit shows, 0 where the original stays, blended in between; None shows
+            the edit everywhere.
+
+    Returns:
+        (H, W, 3) in 0..1 with the dtype and on the device of `original`, and bit for bit equal to it
+        wherever the mask is 0.
+
+    Raises:
+        InputError: a tensor of another shape than `placement` says.
+    """
+    import torch
+
+    _check_shape("an edited picture", edited, (*placement.fitted[::-1], 3))
+    _check_shape("an original picture", original, (*placement.original[::-1], 3))
+    result = _resize_tensor(edited.to(original.device, torch.float32), placement.original).to(original.dtype)
+    if mask is None:
+        return result
+    _check_shape("a mask", mask, placement.original[::-1])
+    weight = mask.to(original).clamp(0, 1)[..., None]
+    # Chosen rather than multiplied by 0 and 1: multiplying rounds, and carries NaN over.
+    return torch.where(weight > 0, torch.lerp(original, result, weight), original)
+
+
+def _resize_tensor(picture: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    """(h, w, 3) to `size` (width, height), with PIL's bicubic filter (antialiased where it shrinks), in 0..1."""
+    import torch.nn.functional as F
+
+    width, height = size
+    if picture.shape[:2] != (height, width):
+        planes = picture.permute(2, 0, 1)[None]
+        planes = F.interpolate(planes, (height, width), mode="bicubic", align_corners=False, antialias=True)
+        picture = planes[0].permute(1, 2, 0)
+    return picture.clamp(0, 1)
+
+
+def _check_shape(what: str, tensor: torch.Tensor, expected: tuple[int, ...]) -> None:
+    if tuple(tensor.shape) != expected:
+        raise InputError(
+            f"Expected {what} of shape {expected}, found {tuple(tensor.shape)}; "
+            "give what belongs to the picture that was fitted."
+        )

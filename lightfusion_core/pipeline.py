@@ -1,0 +1,403 @@
+"""generate, edit, answer: the whole path in one screen.
+
+    prompt, images -> encode -> Conditioning -> sample -> latent -> decode -> image
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from . import images
+from .checkpoints.loader import load_generation, load_understanding, load_vae, read_config, tokenizer_file
+from .checkpoints.reader import Checkpoint
+from .conditioning import Conditioning
+from .config import ModelConfig
+from .errors import CapabilityError, CheckpointError, InputError
+from .generation.context import ContextBuilder
+from .generation.layers import Attention, Layers, TorchLayers, attention
+from .generation.tower import GenerationTower
+from .generation.vae import ImageVAE
+from .sampling.guidance import Guidance
+from .sampling.loop import GuidedVelocity, Sampling, make_noise, sample
+from .sampling.solvers import OnStep, Step
+from .understanding.answer import (
+    THINK_SYSTEM,
+    CoupledWriter,
+    Decoding,
+    FrozenWriter,
+    Writer,
+    chat_prefix,
+    stream_text,
+    write,
+)
+from .understanding.encoder import Encoder
+from .understanding.tokenizer import Tokenizer
+from .understanding.tower import UnderstandingTower
+from .understanding.vision import Reference, vae_pixels, vit_pixels
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+log = logging.getLogger(__name__)
+
+NANO = Path(__file__).parent / "nano"
+Prompt = str | Sequence[int]
+"""A text, or its token ids with the framing tokens."""
+Picture = "Image | Reference"
+
+
+class LightFusion:
+    """One loaded model.
+
+    Use `LightFusion.load`. Methods run without gradients; a model holds no state between calls but the
+    last image prefix that it encoded.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        understanding: UnderstandingTower,
+        generation: GenerationTower,
+        vae: ImageVAE | None,
+        tokenizer: Tokenizer | None,
+    ) -> None:
+        self.config, self.tokenizer = config, tokenizer
+        self.understanding, self.generation, self.vae = understanding, generation, vae
+        special = config.special_tokens
+        markers = (tokenizer.sov, tokenizer.eov) if tokenizer else (special.sov_token_id, special.eov_token_id)
+        self.encoder = Encoder(understanding, config, markers, generation.coupled)
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path = "nano",
+        *,
+        understanding: str | Path | None = None,
+        vae: str | Path | None = None,
+        tokenizer: str | Path | None = None,
+        device: str | torch.device | None = None,
+        dtype: torch.dtype | None = None,
+        layers: Layers = TorchLayers,
+        attention: Attention = attention,
+    ) -> LightFusion:
+        """Load a model: "nano", a safetensors file, an index of shards, or a folder.
+
+        Args:
+            understanding, vae: files or folders to take these parts from instead.
+            tokenizer: a tokenizer.json or its folder, where the model's folder has none.
+            device: where it runs; a GPU where there is one.
+            dtype: bfloat16 on a GPU, float32 on a CPU, unless named.
+            layers, attention: see `generation/layers.py`.
+
+        Raises:
+            CheckpointError: a file that is missing, broken, foreign or incomplete.
+            ConfigError: a config.json that contradicts itself.
+        """
+        device = torch.device(device or default_device())
+        dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+        checkpoint = Checkpoint.open(NANO if str(model) == "nano" else model)
+        for part, source in (("understanding", understanding), ("vae", vae)):
+            if source is not None:
+                checkpoint.merge(Checkpoint.open(source), part)
+        config = read_config(checkpoint)
+        if checkpoint.strangers:
+            raise CheckpointError(
+                f"{checkpoint.path}: {len(checkpoint.strangers)} tensors belong to no layout that is known (first: "
+                f"{checkpoint.strangers[0].name}): is this another model? See `lightfusion inspect`."
+            )
+        if not checkpoint.names("understanding"):
+            raise CheckpointError(
+                f"{checkpoint.path} holds no understanding tower: name a Qwen2.5-VL for it with understanding=PATH."
+            )
+        file = tokenizer_file(checkpoint.folder, Path(tokenizer) if tokenizer else None)
+        return cls(
+            config,
+            load_understanding(checkpoint, config, dtype, device),
+            load_generation(checkpoint, config, dtype, device, layers, attention),
+            load_vae(checkpoint, config, dtype, device) if checkpoint.names("vae") else None,
+            Tokenizer(file, config.special_tokens) if file else None,
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.generation.patch_embedding.weight.device
+
+    @torch.no_grad()
+    def prepare(self, image: Image, vae: bool = True) -> Reference:
+        """A picture as a reference: pixels for the VLM, and a latent unless `vae` is False (rule B23)."""
+        latent = self._vae().encode(vae_pixels(image, self.config).unsqueeze(0)) if vae else None
+        return Reference(vit_pixels(image, self.config), latent)
+
+    @torch.no_grad()
+    def encode(
+        self,
+        prompt: Prompt,
+        images: Sequence[Picture] = (),
+        *,
+        negative_prompt: Prompt | None = None,
+        system: str | None = None,
+        thought: str | None = None,
+        max_extent: int | None = None,
+    ) -> Conditioning:
+        """The conditioning of a request, for any seed, step count, guidance and size.
+
+        Args:
+            prompt: a text (taken literally; it may be empty), or token ids with the framing tokens.
+            images: references in order, pictures or prepared `Reference`s.
+            negative_prompt: what guidance leads away from; the model's own when None.
+            system, thought: for "think, then draw" (rule B29): text before and after the prompt; the
+                negative branch then has no text at all.
+            max_extent: the longest side, in tokens, of a picture to come; the model's own when None.
+        """
+        texts = [self._ids(text) for text in (system, prompt, thought) if text is not None]
+        negative: list[Sequence[int]] = []
+        if system is None and thought is None:
+            wanted = self.config.defaults.negative_prompt if negative_prompt is None else negative_prompt
+            negative.append(self._ids(wanted))
+        return self.encoder.encode(texts, self._references(images), negative, max_extent)
+
+    @torch.no_grad()
+    def guided(self, conditioning: Conditioning, width: int, height: int, guidance: Guidance) -> GuidedVelocity:
+        """The guided network for pictures of (width, height) pixels: its context is built here."""
+        token = self.config.token_size
+        builder = ContextBuilder(self.generation, self.device, self.understanding)
+        return GuidedVelocity(self.generation, builder, conditioning, guidance, height // token, width // token)
+
+    @torch.no_grad()
+    def sample(
+        self,
+        conditioning: Conditioning,
+        width: int,
+        height: int,
+        seed: int = 0,
+        sampling: Sampling | None = None,
+        guidance: Guidance | None = None,
+        *,
+        batch: int = 1,
+        noise: Tensor | None = None,
+        latent: Tensor | None = None,
+        mask: Tensor | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Draw normalised latents (B, C, 1, h, w) float32.
+
+        Args:
+            width, height: pixels; rounded to the model's multiple, with a warning.
+            seed: image k of the batch is drawn with seed + k.
+            noise: (B, C, 1, h, w) to start from, in place of the seed's.
+            latent, mask, on_step: see `sampling.loop.sample`.
+        """
+        defaults = self.config.defaults
+        sampling = sampling or Sampling(defaults.steps, defaults.shift)
+        guidance = guidance or Guidance(defaults.text_guidance, defaults.image_guidance)
+        width, height = self.fit_size(width, height)
+        if noise is None:
+            stride = self.config.vae.stride
+            shape = (self.config.dit.in_dim, 1, height // stride, width // stride)
+            noise = make_noise(shape, range(seed, seed + batch))
+        velocity = self.guided(conditioning, width, height, guidance)
+        latent, mask = (given if given is None else given.to(self.device) for given in (latent, mask))
+        return sample(
+            velocity, noise.to(self.device), sampling, latent=latent, mask=mask, on_step=on_step or _unwatched
+        )
+
+    @torch.no_grad()
+    def decode(self, latent: Tensor, tile: int | None = None) -> Tensor:
+        """Normalised latents to images (B, H, W, 3) float32 in 0..1; `tile` bounds memory, in pixels."""
+        return self._vae().decode(latent, tile)
+
+    def generate(
+        self,
+        prompt: Prompt,
+        *,
+        width: int | None = None,
+        height: int | None = None,
+        seed: int = 0,
+        batch: int = 1,
+        negative_prompt: Prompt | None = None,
+        sampling: Sampling | None = None,
+        guidance: Guidance | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Text to images (B, H, W, 3) float32 in 0..1."""
+        self._check_task("generate")
+        side = self.config.defaults.size
+        conditioning = self.encode(prompt, negative_prompt=negative_prompt)
+        latent = self.sample(
+            conditioning, width or side, height or side, seed, sampling, guidance, batch=batch, on_step=on_step
+        )
+        return self.decode(latent)
+
+    def edit(
+        self,
+        image: Image,
+        instruction: Prompt,
+        *,
+        references: Sequence[Image] = (),
+        mask: Tensor | None = None,
+        width: int | None = None,
+        height: int | None = None,
+        seed: int = 0,
+        batch: int = 1,
+        negative_prompt: Prompt | None = None,
+        sampling: Sampling | None = None,
+        guidance: Guidance | None = None,
+        on_step: OnStep | None = None,
+    ) -> Tensor:
+        """Edit a picture by instruction; the result has its size and position.
+
+        Args:
+            image: what is edited; `references` are further images that the instruction speaks of.
+            mask: (H, W) of the image's size, 1 where it may change; pixels at 0 come back bit-identical.
+            width, height: the size at which the edit is drawn; the model's rule for `image` when None.
+
+        Returns:
+            Images (B, H, W, 3) float32 in 0..1, H and W the image's.
+        """
+        self._check_task("edit")
+        fitted, placement = images.fit(images.to_rgb(image), self.config.vae_image)
+        width, height = self.fit_size(width or fitted.width, height or fitted.height)
+        prepared = [self.prepare(picture) for picture in (image, *references)]
+        conditioning = self.encode(instruction, prepared, negative_prompt=negative_prompt)
+        latent_mask, latent = None, None
+        if mask is not None:
+            latent_mask = self._latent_mask(mask, width, height)
+            canvas = images.resize(images.to_rgb(image), (width, height))
+            pixels = images.to_tensor(canvas).permute(2, 0, 1).unsqueeze(0) * 2 - 1
+            latent = self._vae().encode(pixels)
+        drawn = self.sample(
+            conditioning, width, height, seed, sampling, guidance,
+            batch=batch, latent=latent, mask=latent_mask, on_step=on_step,
+        )  # fmt: skip
+        original = images.to_tensor(images.to_rgb(image))
+        return torch.stack([images.restore(one, placement, original, mask) for one in self.decode(drawn).cpu()])
+
+    def answer(
+        self,
+        question: str,
+        images: Sequence[Image] = (),
+        *,
+        decoding: Decoding | None = None,
+        manner: str | None = None,
+    ) -> Iterator[str]:
+        """Answer in pieces of text, as they are written.
+
+        Args:
+            manner: "chat" (the VLM's own template) or "reference" (rule B26); chat when None, but
+                reference for a coupled model, whose VLM is used with its fusion.
+        """
+        self._check_task("answer")
+        manner = manner or ("reference" if self.generation.coupled else "chat")
+        prepared = [self.prepare(image, vae=False) for image in images]
+        tokenizer = self._tokenizer()
+        if manner == "chat":
+            with torch.no_grad():
+                prefix, start = chat_prefix(self.encoder, tokenizer, question, prepared)
+            writer: Writer = FrozenWriter(self.encoder, prefix)
+        elif manner == "reference":
+            writer, start = self.writer([self._ids(question)], prepared), self._newline()
+        else:
+            raise InputError(f'There is no manner {manner!r} of answering: choose "chat" or "reference".')
+        return self._written(writer, start, decoding or Decoding())
+
+    def think(
+        self, prompt: str, images: Sequence[Picture] = (), *, system: str = THINK_SYSTEM, decoding: Decoding | None = None
+    ) -> Iterator[str]:
+        """The thought before drawing (rule B29), in pieces; hand the whole to `encode` as `thought`."""
+        self._check_task("answer")
+        writer = self.writer([self._ids(text) for text in (system, prompt)], self._references(images))
+        return self._written(writer, self._newline(), decoding or Decoding(384, 0.3))
+
+    @torch.no_grad()
+    def writer(self, texts: Sequence[Sequence[int]], references: Sequence[Reference] = ()) -> Writer:
+        """What continues a drawing context with text, one token at a time (rule B26)."""
+        prefix = self.encoder.extend(self.encoder.images(references), texts)
+        if not self.generation.coupled:
+            return FrozenWriter(self.encoder, prefix)
+        return CoupledWriter(
+            self.encoder, prefix, ContextBuilder(self.generation, self.device, self.understanding)
+        )
+
+    def fit_size(self, width: int, height: int) -> tuple[int, int]:
+        """The size rounded to the model's multiple, said in the log where it changes.
+
+        Raises:
+            InputError: below one token, longer than 16:1, or beyond the model's largest side.
+        """
+        token, largest = self.config.token_size, self.config.defaults.max_size
+        if width < 1 or height < 1:
+            raise InputError(f"A picture needs a width and a height of at least 1 pixel, found {width}x{height}.")
+        images.check_aspect(width, height)
+        fitted = tuple(max(token, round(side / token) * token) for side in (width, height))
+        if max(fitted) > largest:
+            raise InputError(f"This model draws up to {largest} pixels a side, found {width}x{height}.")
+        if fitted != (width, height):
+            log.warning("%dx%d is not a multiple of %d pixels: drawing %dx%d.", width, height, token, *fitted)
+        return fitted[0], fitted[1]
+
+    def _written(self, writer: Writer, start: Sequence[int], decoding: Decoding) -> Iterator[str]:
+        tokens = write(writer, start, decoding, (self._tokenizer().eos,))
+        pieces = stream_text(tokens, self._tokenizer())
+        while True:
+            with torch.no_grad():  # entered for each piece: a suspended generator must not hold it
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
+
+    def _ids(self, text: Prompt) -> Sequence[int]:
+        """The token ids of one text segment: bos, the raw string's ids, eos (rule B2)."""
+        if not isinstance(text, str):
+            return text
+        tokenizer = self._tokenizer()
+        return [tokenizer.bos, *tokenizer.encode(text), tokenizer.eos]
+
+    def _newline(self) -> Sequence[int]:
+        return self._tokenizer().encode("\n")
+
+    def _references(self, pictures: Sequence[Picture]) -> list[Reference]:
+        return [picture if isinstance(picture, Reference) else self.prepare(picture) for picture in pictures]
+
+    def _latent_mask(self, mask: Tensor, width: int, height: int) -> Tensor:
+        """A mask (H, W) on the latent's grid (1, 1, 1, h, w), covering every position that it touches."""
+        stride = self.config.vae.stride
+        grid = torch.nn.functional.adaptive_max_pool2d(mask.float()[None, None], (height // stride, width // stride))
+        return grid.unsqueeze(2)
+
+    def _check_task(self, task: str) -> None:
+        if task not in self.config.tasks:
+            raise CapabilityError(
+                f"The model {self.config.name} was not trained to {task}; it was trained to "
+                f"{' and '.join(self.config.tasks)}. Load another model for this."
+            )
+
+    def _vae(self) -> ImageVAE:
+        if self.vae is None:
+            raise CapabilityError("This model came without a VAE: name a Wan2.2 VAE with vae=PATH when loading.")
+        return self.vae
+
+    def _tokenizer(self) -> Tokenizer:
+        if self.tokenizer is None:
+            raise CapabilityError(
+                "This model came without a tokenizer.json: name one with tokenizer=PATH when loading, or give token ids."
+            )
+        return self.tokenizer
+
+
+def _unwatched(step: Step) -> None:
+    """The callback of a run that nobody watches."""
+
+
+def default_device() -> str:
+    """The best device at hand: cuda (ROCm too), mps, or cpu."""
+    if torch.cuda.is_available():
+        return "cuda"
+    return "mps" if torch.backends.mps.is_available() else "cpu"
+
+

@@ -1,0 +1,1 @@
+"""How a picture is drawn: noise levels, guidance, solvers, the loop."""

@@ -1,0 +1,130 @@
+"""A sampling run: noise, guided velocity, mask, solver."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ..conditioning import Conditioning
+from ..errors import InputError
+from ..generation.context import BranchContext, Context, ContextBuilder
+from ..generation.tower import GenerationTower
+from .guidance import Guidance
+from .schedule import make_schedule
+from .solvers import OnStep, Predict, solver
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How a picture is drawn: steps, the schedule's shift, the solver's name, and how much of the
+    schedule is run (denoise, 0 to 1: below 1 an existing latent is redrawn in part)."""
+
+    steps: int = 50
+    shift: float = 4.0
+    solver: str = "unipc"
+    denoise: float = 1.0
+
+    def __post_init__(self) -> None:
+        make_schedule(self.steps, self.shift)
+        solver(self.solver)
+        if not 0 < self.denoise <= 1:
+            raise InputError(f"denoise must be above 0 and at most 1, found {self.denoise}.")
+
+
+def make_noise(shape: Sequence[int], seeds: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
+    """Noise (B, *shape) float32, image k from `seeds[k]` by a generator of its own on the CPU, so that an
+    image is the same alone, in a batch, and on another device."""
+    drawn = [torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    return torch.stack(drawn).to(device)
+
+
+class GuidedVelocity:
+    """The network under guidance: all images and all branches that a timestep needs, in one batch."""
+
+    def __init__(
+        self, tower: GenerationTower, builder: ContextBuilder, conditioning: Conditioning, guidance: Guidance,
+        rows: int, columns: int,
+    ) -> None:  # fmt: skip
+        self.tower, self.guidance = tower, guidance
+        wanted = [conditioning.full]
+        if guidance.text > 1:
+            if conditioning.negative is None:
+                raise InputError(
+                    "Text guidance above 1 needs a negative branch: encode with a negative prompt (it may be empty), "
+                    "or set text guidance to 1."
+                )
+            wanted.append(conditioning.negative)
+            if guidance.image > 1 and conditioning.no_image is not None:
+                wanted.append(conditioning.no_image)
+        self.context: Context = builder.build(wanted, rows, columns)
+
+    @torch.no_grad()
+    def __call__(self, x: Tensor, timestep: int) -> Tensor:
+        """The guided velocity of latents (B, C, 1, h, w) at an integer timestep."""
+        branches = self.context.branches
+        if not self.guidance.is_active(timestep):
+            branches = branches[:1]
+        rows: list[BranchContext] = [branch for branch in branches for _ in range(len(x))]
+        velocities = self.tower.velocity(torch.cat([x] * len(branches)), timestep, self.context, rows)
+        if len(branches) == 1:
+            return velocities
+        full, negative, *rest = velocities.chunk(len(branches))
+        return self.guidance.mix(full, negative, rest[0] if rest else None, self.tower.config.dit.patch_size)
+
+
+def _nothing(step: object) -> None:
+    """The callback of a run that nobody watches."""
+
+
+def sample(
+    velocity: GuidedVelocity,
+    noise: Tensor,
+    sampling: Sampling,
+    *,
+    latent: Tensor | None = None,
+    mask: Tensor | None = None,
+    on_step: OnStep = _nothing,
+) -> Tensor:
+    """Draw latents.
+
+    Args:
+        velocity: the guided network, built for this size.
+        noise: (B, C, 1, h, w) float32.
+        latent: what a partial or masked run starts from, normalised, (B or 1, C, 1, h, w).
+        mask: (B or 1, 1, 1, h, w) from 0 (kept) to 1 (drawn anew).
+        on_step: told of every step; an exception from it ends the run.
+
+    Returns:
+        Normalised latents (B, C, 1, h, w) float32.
+    """
+    if latent is None and (sampling.denoise < 1 or mask is not None):
+        raise InputError("A partial or masked run needs the latent that it starts from.")
+    full = make_schedule(sampling.steps, sampling.shift)
+    schedule = full.last(sampling.denoise)
+    x = noise
+    if sampling.denoise < 1:
+        x = blend(noise, latent, schedule.sigmas[0])
+    predict: Predict = lambda x, sigma, timestep: velocity(x, timestep)  # noqa: E731
+    if mask is not None:
+        predict = _keep_unmasked(predict, noise, latent, mask)
+    drawn = solver(sampling.solver)(predict, x, schedule, on_step)
+    return drawn if mask is None else torch.lerp(latent.expand_as(drawn), drawn, mask.expand_as(drawn))
+
+
+def blend(noise: Tensor, latent: Tensor, sigma: float) -> Tensor:
+    """The noisy latent at a level between the picture (0) and pure noise (1)."""
+    return sigma * noise + (1 - sigma) * latent
+
+
+def _keep_unmasked(predict: Predict, noise: Tensor, latent: Tensor, mask: Tensor) -> Predict:
+    """A prediction that holds everything outside of the mask on the path from the noise to the latent."""
+
+    def masked(x: Tensor, sigma: float, timestep: int) -> Tensor:
+        inside = torch.lerp(blend(noise, latent, sigma), x, mask)
+        denoised = inside - sigma * predict(inside, sigma, timestep)
+        return (x - torch.lerp(latent, denoised, mask)) / sigma
+
+    return masked

@@ -1,0 +1,1 @@
+"""The understanding side: prompts and pictures to layer states, and text answers."""
