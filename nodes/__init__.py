@@ -1,0 +1,21 @@
+"""LightFusion's ComfyUI nodes. This folder is the only place that knows ComfyUI."""
+
+from comfy_api.latest import ComfyExtension, io
+
+from . import folders
+
+
+class LightFusionExtension(ComfyExtension):
+    """The pack, as ComfyUI loads it."""
+
+    async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        from .latent import EmptyLightFusionLatent
+        from .load import LoadLightFusion
+
+        return [LoadLightFusion, EmptyLightFusionLatent]
+
+
+async def comfy_entrypoint() -> LightFusionExtension:
+    """Called once by ComfyUI when the pack is loaded."""
+    folders.register()
+    return LightFusionExtension()

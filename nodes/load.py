@@ -1,0 +1,54 @@
+"""Load LightFusion: one node for the three native parts."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from . import folders
+
+
+class LoadLightFusion(io.ComfyNode):
+    """A model's MODEL, CLIP and VAE."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LightFusionLoad",
+            display_name="Load LightFusion",
+            category="LightFusion",
+            description="Loads a LightFusion model as native MODEL, CLIP and VAE, for stock nodes and LightFusion's own.",
+            inputs=[
+                io.Combo.Input(
+                    "model",
+                    options=folders.models(),
+                    default=folders.NANO,
+                    tooltip="A file or folder of models/lightfusion or models/diffusion_models, or the small model of "
+                    "shapes that ships with the pack.",
+                ),
+                io.Combo.Input(
+                    "understanding",
+                    options=folders.parts("text_encoders"),
+                    default=folders.FROM_MODEL,
+                    tooltip="Take the understanding model from a Qwen2.5-VL in models/text_encoders instead.",
+                ),
+                io.Combo.Input(
+                    "vae",
+                    options=folders.parts("vae"),
+                    default=folders.FROM_MODEL,
+                    tooltip="Take the VAE from a Wan2.2 VAE in models/vae instead.",
+                ),
+                io.Combo.Input(
+                    "weight_dtype",
+                    options=["default", "bfloat16", "float32"],
+                    default="default",
+                    tooltip="How the generation side's weights are held. default: what the device runs best.",
+                ),
+            ],
+            outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
+        )
+
+    @classmethod
+    def execute(cls, model: str, understanding: str, vae: str, weight_dtype: str) -> io.NodeOutput:
+        from .native.loading import load
+
+        return io.NodeOutput(*load(model, understanding, vae, weight_dtype))

@@ -1,0 +1,1 @@
+"""LightFusion as ComfyUI's own types: MODEL, CLIP, VAE, CONDITIONING."""

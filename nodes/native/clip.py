@@ -1,0 +1,83 @@
+"""The understanding tower as a ComfyUI CLIP, which the stock CLIPTextEncode accepts.
+
+All behaviour lies in the model and the tokenizer that the CLIP holds: a subclass of CLIP would be lost
+in the first LoRA loader, which clones it into a plain one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.hooks
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.sd
+import torch
+from torch import Tensor, nn
+
+from ...lightfusion_core.checkpoints.loader import load_understanding
+from ...lightfusion_core.checkpoints.reader import Checkpoint
+from ...lightfusion_core.conditioning import Branch
+from ...lightfusion_core.config import ModelConfig
+from ...lightfusion_core.understanding.encoder import Encoder
+from ...lightfusion_core.understanding.tokenizer import Tokenizer
+from .conditioning import to_conditioning
+
+
+class TextTokens:
+    """ComfyUI's name for what turns a prompt into tokens. Prompts are literal: no `(word:1.2)` weights."""
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer = tokenizer
+
+    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **options: Any) -> list[int]:
+        """The ids of one text segment (rule B2)."""
+        return [self.tokenizer.bos, *self.tokenizer.encode(text), self.tokenizer.eos]
+
+    def state_dict(self) -> dict[str, Tensor]:
+        return {}
+
+
+class UnderstandingModel(nn.Module):
+    """The understanding tower with the calls that a CLIP makes of its model."""
+
+    def __init__(self, checkpoint: Checkpoint, config: ModelConfig, tokenizer: Tokenizer, dtype: torch.dtype, coupled: bool) -> None:
+        super().__init__()
+        self.config, self.dtypes = config, {dtype}
+        offload_device = comfy.model_management.text_encoder_offload_device()
+        self.tower = load_understanding(checkpoint, config, dtype, offload_device, comfy.ops.manual_cast)
+        self.encoder = Encoder(self.tower, config, (tokenizer.sov, tokenizer.eov), coupled)
+
+    def set_clip_options(self, options: dict[str, Any]) -> None:
+        """CLIP skip and the like have no meaning here."""
+
+    def reset_clip_options(self) -> None:
+        """See `set_clip_options`."""
+
+    def encode_token_weights(self, tokens: list[int]) -> tuple[Tensor, None, dict[str, Branch]]:
+        """One text segment, as ComfyUI's conditioning."""
+        branch = self.encoder.encode([tokens]).full
+        shown, extra = to_conditioning(branch)[0]
+        return shown, None, {key: value for key, value in extra.items() if key != "pooled_output"}
+
+
+def load_clip(
+    checkpoint: Checkpoint, config: ModelConfig, tokenizer: Tokenizer, dtype: torch.dtype, coupled: bool
+) -> comfy.sd.CLIP:
+    """The CLIP of a checkpoint."""
+    clip = comfy.sd.CLIP(no_init=True)
+    clip.cond_stage_model = UnderstandingModel(checkpoint, config, tokenizer, dtype, coupled)
+    clip.tokenizer = TextTokens(tokenizer)
+    clip.patcher = comfy.model_patcher.ModelPatcher(
+        clip.cond_stage_model,
+        load_device=comfy.model_management.text_encoder_device(),
+        offload_device=comfy.model_management.text_encoder_offload_device(),
+    )
+    clip.patcher.hook_mode = comfy.hooks.EnumHookMode.MinVram
+    clip.patcher.is_clip = True
+    clip.layer_idx = None
+    clip.use_clip_schedule = False
+    clip.apply_hooks_to_conds = None
+    clip.tokenizer_options = {}
+    return clip

@@ -1,0 +1,53 @@
+"""From names of files to MODEL, CLIP and VAE."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import comfy.text_encoders
+import torch
+
+from ...lightfusion_core.checkpoints.model import open_model, read_config, tokenizer_file
+from ...lightfusion_core.errors import CheckpointError
+from ...lightfusion_core.pipeline import NANO
+from ...lightfusion_core.understanding.tokenizer import Tokenizer
+from .. import folders
+from .clip import load_clip
+from .model import load_model
+from .vae import load_vae
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+
+
+def load(model: str, understanding: str, vae: str, weight_dtype: str) -> tuple[Any, Any, Any]:
+    """MODEL, CLIP and VAE.
+
+    Raises:
+        CheckpointError: a file that is missing, broken, foreign or incomplete.
+    """
+    checkpoint = open_model(
+        NANO if model == folders.NANO else folders.model_path(model),
+        understanding=folders.part_path("text_encoders", understanding),
+        vae=folders.part_path("vae", vae),
+    )
+    config = read_config(checkpoint)
+    if not checkpoint.names("vae"):
+        raise CheckpointError(f"{checkpoint.path} holds no VAE: choose a Wan2.2 VAE of models/vae for it.")
+    device = comfy.model_management.get_torch_device()
+    dtype = _DTYPES.get(weight_dtype) or comfy.model_management.unet_dtype(
+        device=device, supported_dtypes=[torch.bfloat16, torch.float32]
+    )
+    text_device = comfy.model_management.text_encoder_device()
+    text_dtype = torch.float32 if comfy.model_management.is_device_cpu(text_device) else torch.bfloat16
+    file = tokenizer_file(checkpoint, None) or _shipped_tokenizer()
+    patcher = load_model(checkpoint, config, dtype)
+    coupled = patcher.model.diffusion_model.coupled
+    clip = load_clip(checkpoint, config, Tokenizer(file, config.special_tokens), text_dtype, coupled)
+    return patcher, clip, load_vae(checkpoint, config)
+
+
+def _shipped_tokenizer() -> Path:
+    """The Qwen2.5 tokenizer that ComfyUI brings, for files without one."""
+    return Path(comfy.text_encoders.__path__[0], "qwen25_tokenizer")

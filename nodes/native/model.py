@@ -1,0 +1,161 @@
+"""The generation tower as a ComfyUI MODEL: a BaseModel in a ModelPatcher.
+
+The context (keys and values of all that no step changes) is built when a run first needs it and lives
+in an object that the run carries; a sampling wrapper drops it when the run ends, however it ends.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.latent_formats
+import comfy.model_base
+import comfy.model_management
+import comfy.model_patcher
+import comfy.ops
+import comfy.patcher_extension
+import comfy.supported_models_base
+import torch
+from comfy.ldm.modules.attention import optimized_attention
+from torch import Tensor
+
+from ...lightfusion_core.checkpoints.loader import load_generation
+from ...lightfusion_core.checkpoints.reader import Checkpoint
+from ...lightfusion_core.conditioning import Branch
+from ...lightfusion_core.config import ModelConfig, VAEConfig
+from ...lightfusion_core.generation.context import BranchContext, Context, ContextBuilder, VLMLayers
+from ...lightfusion_core.generation.tower import GenerationTower
+from ...lightfusion_core.sampling.schedule import timestep_of
+from .conditioning import KEY, BatchedBranches, BranchCond, branch_of
+
+RUN = "lightfusion_run"
+
+
+def comfy_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+    """The attention that ComfyUI's launch flags choose."""
+    return optimized_attention(q, k, v, q.shape[1], skip_reshape=True, skip_output_reshape=True)
+
+
+class LightFusionNet(GenerationTower):
+    """The tower with the call that ComfyUI makes."""
+
+    vlm: VLMLayers | None = None
+
+    def forward(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        context: Tensor | None = None,
+        transformer_options: dict[str, Any] | None = None,
+        lightfusion: BatchedBranches | None = None,
+        **unused: Any,
+    ) -> Tensor:
+        """Velocity of x (B, C, 1, h, w) at sigma * 1000, B split evenly over the branches."""
+        run: Run = (transformer_options or {}).get(RUN) or Run()
+        branches = lightfusion.branches
+        patch = self.config.dit.patch_size
+        contexts = [run.branch(self, branch, x.shape[-2] // patch, x.shape[-1] // patch) for branch in branches]
+        rows = [made for made in contexts for _ in range(len(x) // len(branches))]
+        return self.velocity(x, timestep_of(float(timestep[0]) / 1000), run.context, rows)
+
+
+class Run:
+    """One sampling run's context, grown as branches come to be needed."""
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        """Drop everything that was built."""
+        self.builder: ContextBuilder | None = None
+        self.context: Context | None = None
+        self.made: dict[tuple[int, int, int], BranchContext] = {}
+
+    def branch(self, net: LightFusionNet, branch: Branch, rows: int, columns: int) -> BranchContext:
+        """This branch's keys and values for pictures of (rows, columns) tokens."""
+        key = (id(branch), rows, columns)
+        if key not in self.made:
+            if self.builder is None:
+                self.builder = ContextBuilder(net, comfy.model_management.get_torch_device(), net.vlm)
+            self.context = self.builder.build([branch], rows, columns)
+            self.made[key] = self.context.branches[0]
+        return self.made[key]
+
+
+def carry_run(executor: Any, guider: Any, sigmas: Tensor, extra_args: dict[str, Any], *rest: Any) -> Tensor:
+    """A sampling wrapper: gives the run its context object, and drops what is in it at the end."""
+    run = Run()
+    extra_args["model_options"].setdefault("transformer_options", {})[RUN] = run
+    try:
+        return executor(guider, sigmas, extra_args, *rest)
+    finally:
+        run.clear()
+
+
+class LightFusionModel(comfy.model_base.BaseModel):
+    """What ComfyUI's samplers talk to."""
+
+    def __init__(self, settings: comfy.supported_models_base.BASE, net: LightFusionNet) -> None:
+        super().__init__(settings, comfy.model_base.ModelType.FLOW)
+        self.diffusion_model = net
+        self.memory_usage_factor_conds = (KEY,)
+
+    def get_dtype(self) -> torch.dtype:
+        """Latents stay float32 on their way to the network; it casts by itself (rule B27)."""
+        return torch.float32
+
+    def get_dtype_inference(self) -> torch.dtype:
+        """As `get_dtype`, under the name that newer ComfyUI asks for."""
+        return torch.float32
+
+    def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
+        """The condition as a handle."""
+        return {KEY: BranchCond(branch_of(kwargs))}
+
+
+def latent_format(vae: VAEConfig) -> comfy.latent_formats.LatentFormat:
+    """ComfyUI's description of this model's latents: statistics and preview colours."""
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.mean, vae.std))
+
+    class LightFusionLatent(comfy.latent_formats.LatentFormat):
+        latent_channels = vae.z_dim
+        latent_dimensions = 3
+        latent_rgb_factors = [list(row) for row in vae.preview_factors]
+        latent_rgb_factors_bias = list(vae.preview_bias)
+
+        def process_in(self, latent: Tensor) -> Tensor:
+            return (latent - mean.to(latent)) / std.to(latent)
+
+        def process_out(self, latent: Tensor) -> Tensor:
+            return latent * std.to(latent) + mean.to(latent)
+
+    return LightFusionLatent()
+
+
+def _settings(config: ModelConfig) -> comfy.supported_models_base.BASE:
+    """ComfyUI's description of the model."""
+
+    class LightFusionSettings(comfy.supported_models_base.BASE):
+        unet_config: dict[str, Any] = {"disable_unet_model_creation": True, "in_channels": config.dit.in_dim}
+        unet_extra_config: dict[str, Any] = {}
+        sampling_settings = {"shift": config.defaults.shift}
+        memory_usage_factor = config.dit.dim / 3072
+        supported_inference_dtypes = [torch.bfloat16, torch.float32]
+
+    settings = LightFusionSettings(LightFusionSettings.unet_config)
+    settings.latent_format = latent_format(config.vae)
+    return settings
+
+
+def load_model(checkpoint: Checkpoint, config: ModelConfig, dtype: torch.dtype) -> comfy.model_patcher.ModelPatcher:
+    """The MODEL of a checkpoint, on the device where ComfyUI keeps idle models."""
+    load_device = comfy.model_management.get_torch_device()
+    offload_device = comfy.model_management.unet_offload_device()
+    net = load_generation(
+        checkpoint, config, dtype, offload_device, comfy.ops.manual_cast, comfy_attention, LightFusionNet
+    )
+    model = LightFusionModel(_settings(config), net)
+    patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
+    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, KEY, carry_run)
+    return patcher

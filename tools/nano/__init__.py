@@ -1,0 +1,1 @@
+"""How the nano model is made: its world of shapes, its training and its evaluation."""

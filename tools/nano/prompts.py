@@ -1,0 +1,222 @@
+"""Samples of every task: text to image here, the others from their own files under one roof.
+
+Every sampler takes a `random.Random` and touches no other state; `held_out=True` uses wordings that training never
+sees.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+from .edits import sample_edit, sample_reference
+from .questions import sample_caption, sample_question
+from .samples import (
+    CATEGORIES,
+    EDITS,
+    GENEVAL,
+    QUESTIONS,
+    REFERENCES,
+    EditSample,
+    PromptSample,
+    QuestionSample,
+    ReferenceSample,
+    Relation,
+    Wanted,
+)
+from .scenes import (
+    RELATIONS,
+    arrange,
+    random_background,
+    random_size,
+    random_thing,
+    random_things,
+    reach,
+    relate,
+    scatter,
+)
+from .wordings import (
+    BACKGROUND,
+    COLORED,
+    COUNTED,
+    FRAME,
+    ITS,
+    PAIR,
+    PLACES,
+    POSITION,
+    RELATION,
+    article,
+    background_phrase,
+    listing,
+    noun,
+    polish,
+)
+from .world import COLORS, SHAPES, Background, Scene, Thing
+
+__all__ = [
+    "CATEGORIES",
+    "EDITS",
+    "GENEVAL",
+    "QUESTIONS",
+    "REFERENCES",
+    "EditSample",
+    "PromptSample",
+    "QuestionSample",
+    "ReferenceSample",
+    "Relation",
+    "Wanted",
+    "acceptance_prompts",
+    "sample_caption",
+    "sample_edit",
+    "sample_prompt",
+    "sample_question",
+    "sample_reference",
+]
+
+_Draft = tuple[str, tuple[Thing, ...], tuple[Wanted, ...], tuple[Relation, ...]]
+
+
+def sample_prompt(
+    rng: random.Random, category: str, held_out: bool = False, background: bool | None = None
+) -> PromptSample:
+    """A text-to-image prompt, one scene that it describes, and the truth.
+
+    Args:
+        rng: where the chance comes from.
+        category: one of `CATEGORIES`.
+        held_out: use the evaluation's wordings.
+        background: whether the prompt names a background. None: by chance when training or for `free`, else not,
+            as GenEval's prompts name none. One that is not named is white in the scene.
+    """
+    if background is None:
+        background = rng.random() < (0.6 if category == "free" else 0.0 if held_out else 0.35)
+    text, things, wanted, relations = _DRAFTS[category](rng, held_out)
+    chosen = random_background(rng) if background else None
+    if chosen is not None:
+        text = BACKGROUND.say(rng, held_out, x=text, bg=background_phrase(chosen))
+    prompt = polish(rng, FRAME.say(rng, held_out, x=text))
+    return PromptSample(category, prompt, Scene(things, chosen or Background()), wanted, relations, chosen)
+
+
+def acceptance_prompts() -> list[PromptSample]:
+    """The simple set: six colours by five shapes, in two wordings; the scenes show the thing in the middle."""
+    return [
+        PromptSample(
+            "colors",
+            template.format(noun(shape, color)),
+            Scene((Thing(shape, color, "large", 0.5, 0.5),)),
+            (Wanted(1, shape, color),),
+        )
+        for color in tuple(COLORS)[:6]
+        for shape in SHAPES[:5]
+        for template in ("{}", "a picture of {}")
+    ]
+
+
+def _maybe_size(rng: random.Random, thing: Thing, held_out: bool) -> str | None:
+    # A medium thing is just a thing.
+    return thing.size if not held_out and thing.size != "medium" and rng.random() < 0.3 else None
+
+
+def _single(rng: random.Random, held_out: bool) -> _Draft:
+    (thing,) = scatter(rng, [random_thing(rng)])
+    size = _maybe_size(rng, thing, held_out)
+    return noun(thing.shape, None, size), (thing,), (Wanted(1, thing.shape, None, size),), ()
+
+
+def _color(rng: random.Random, held_out: bool) -> _Draft:
+    (thing,) = scatter(rng, [random_thing(rng)])
+    size = _maybe_size(rng, thing, held_out)
+    if size:
+        text = noun(thing.shape, thing.color, size)
+    else:
+        text = COLORED.say(
+            rng, held_out, a=article(thing.color), a_shape=article(thing.shape), color=thing.color, shape=thing.shape
+        )
+    return text, (thing,), (Wanted(1, thing.shape, thing.color, size),), ()
+
+
+def _two_shapes(rng: random.Random) -> list[Thing]:
+    return [replace(random_thing(rng, 2), shape=shape) for shape in rng.sample(SHAPES, 2)]
+
+
+def _two(rng: random.Random, held_out: bool) -> _Draft:
+    things = scatter(rng, _two_shapes(rng))
+    text = PAIR.say(rng, held_out, a=noun(things[0].shape), b=noun(things[1].shape))
+    return text, things, tuple(Wanted(1, thing.shape) for thing in things), ()
+
+
+def _counting(rng: random.Random, held_out: bool) -> _Draft:
+    count = rng.choice((2, 3, 4))
+    thing = replace(random_thing(rng), size=random_size(rng, max(count, 2)))
+    things = arrange(rng, [thing] * count)
+    color = thing.color if rng.random() < 0.5 else None
+    if color is None and rng.random() < 0.3:
+        things = tuple(replace(item, color=rng.choice(tuple(COLORS))) for item in things)
+    text = COUNTED.say(rng, held_out, x=noun(thing.shape, color, None, count))
+    return text, things, (Wanted(count, thing.shape, color),), ()
+
+
+def _position(rng: random.Random, held_out: bool) -> _Draft:
+    name = rng.choice(tuple(RELATIONS))
+    first, second = _two_shapes(rng)
+    first, second = relate(rng, first, name, second)
+    colored = rng.random() < 0.5
+    a = noun(first.shape, first.color if colored else None)
+    b = noun(second.shape, second.color if colored else None)
+    rel = RELATION[name].say(rng, held_out)
+    text = POSITION.say(rng, held_out, a=a, b=b, rel=rel, its=ITS[name])
+    wanted = tuple(Wanted(1, thing.shape, thing.color if colored else None) for thing in (first, second))
+    return text, (first, second), wanted, (Relation(0, name, 1),)
+
+
+def _attribution(rng: random.Random, held_out: bool) -> _Draft:
+    first, second = _two_shapes(rng)
+    colors = rng.sample(tuple(COLORS), 2)
+    things = scatter(rng, [replace(first, color=colors[0]), replace(second, color=colors[1])])
+    a, b = (noun(thing.shape, thing.color) for thing in things)
+    return PAIR.say(rng, held_out, a=a, b=b), things, tuple(Wanted(1, thing.shape, thing.color) for thing in things), ()
+
+
+def _free(rng: random.Random, held_out: bool) -> _Draft:
+    if rng.random() < 0.3:
+        return _placed(rng)
+    total = rng.choice((1, 2, 2, 3, 3, 4))
+    counts: list[int] = []
+    while sum(counts) < total:
+        counts.append(rng.randint(1, min(2, total - sum(counts))))
+    kinds = [replace(thing, size=random_size(rng, total)) for thing in random_things(rng, len(counts))]
+    things = scatter(rng, [thing for thing, count in zip(kinds, counts, strict=True) for _ in range(count)])
+    wanted = []
+    at = 0
+    for kind, count in zip(kinds, counts, strict=True):
+        thing = things[at]
+        at += count
+        wanted.append(Wanted(count, kind.shape, kind.color, _maybe_size(rng, thing, False)))
+    text = listing([noun(item.shape, item.color, item.size, item.count) for item in wanted])
+    return text, things, tuple(wanted), ()
+
+
+def _placed(rng: random.Random) -> _Draft:
+    """One thing at a named place in the picture."""
+    thing = random_thing(rng)
+    place = rng.choice(tuple(PLACES))
+    room = reach(thing.size)
+    near, far = room, max(room, 0.33)
+    spot = {-1: (near, far), 0: (0.42, 0.58), 1: (1 - far, 1 - near)}
+    x, y = (rng.uniform(*spot[third]) for third in PLACES[place])
+    thing = replace(thing, x=x, y=y)
+    size = _maybe_size(rng, thing, False)
+    text = f"{noun(thing.shape, thing.color, size)} {place}"
+    return text, (thing,), (Wanted(1, thing.shape, thing.color, size, place),), ()
+
+
+_DRAFTS = {
+    "single_object": _single,
+    "two_objects": _two,
+    "counting": _counting,
+    "colors": _color,
+    "position": _position,
+    "color_attribution": _attribution,
+    "free": _free,
+}

@@ -1,0 +1,178 @@
+"""Samples of questions about a picture, with their one right answer, and of captions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import replace
+
+from .edits import refer
+from .samples import QuestionSample
+from .scenes import RELATIONS, arrange, random_background, random_scene, random_thing, reach, relate, scatter
+from .wordings import ASK, NUMBERS, PLACES, RELATION, background_phrase, listing, noun, plural, polish
+from .world import COLORS, PLAIN, SHAPES, Scene, Thing
+
+TOWARDS = {"left of": "left", "right of": "right", "above": "above", "below": "below"}
+"""The answer to where one thing is, seen from another."""
+
+_Draft = tuple[str, str, Scene]
+
+
+def sample_question(rng: random.Random, kind: str, held_out: bool = False) -> QuestionSample:
+    """A question of one kind (of `QUESTIONS`), its answer and the scene that it is about."""
+    question, answer, scene = rng.choice(_KINDS[kind])(rng, held_out)
+    return QuestionSample(kind, polish(rng, question), answer, scene)
+
+
+def sample_caption(rng: random.Random, held_out: bool = False) -> QuestionSample:
+    """The request for a caption and the caption: all things from left to right, then the background."""
+    scene = random_scene(rng)
+    return QuestionSample("caption", polish(rng, ASK["caption"].say(rng, held_out)), caption(scene), scene)
+
+
+def caption(scene: Scene) -> str:
+    """`a red circle and a blue star on a white background`."""
+    things = sorted(scene.things, key=lambda thing: thing.x)
+    return f"{listing([noun(thing.shape, thing.color) for thing in things])} on {background_phrase(scene.background)}"
+
+
+def _what(rng: random.Random, held_out: bool) -> _Draft:
+    scene = random_scene(rng, 1)
+    thing = scene.things[0]
+    return ASK["what"].say(rng, held_out), noun(thing.shape, thing.color), scene
+
+
+def _shape(rng: random.Random, held_out: bool) -> _Draft:
+    scene = random_scene(rng)
+    thing = rng.choice(scene.things)
+    if sum(other.color == thing.color for other in scene.things) > 1:
+        return _shape(rng, held_out)
+    return ASK["shape"].say(rng, held_out, color=thing.color), thing.shape, scene
+
+
+def _related(rng: random.Random) -> tuple[Scene, str]:
+    """Two things, the first plainly in a relation to the second."""
+    name = rng.choice(tuple(RELATIONS))
+    shapes = rng.sample(SHAPES, 2)
+    first, second = (replace(random_thing(rng, 2), shape=shape) for shape in shapes)
+    return Scene(relate(rng, first, name, second), random_background(rng)), name
+
+
+def _beside(rng: random.Random, held_out: bool) -> _Draft:
+    scene, name = _related(rng)
+    first, second = scene.things
+    rel = RELATION[name].say(rng, held_out)
+    return ASK["beside"].say(rng, held_out, rel=rel, x=refer(rng, scene, second)), noun(first.shape, first.color), scene
+
+
+def _color(rng: random.Random, held_out: bool) -> _Draft:
+    scene = random_scene(rng)
+    thing = rng.choice(scene.things)
+    if sum(other.shape == thing.shape for other in scene.things) > 1:
+        return _color(rng, held_out)
+    return ASK["color"].say(rng, held_out, x=f"the {thing.shape}"), thing.color, scene
+
+
+def _background_color(rng: random.Random, held_out: bool) -> _Draft:
+    background = rng.choice(PLAIN)
+    scene = replace(random_scene(rng), background=background)
+    return ASK["color"].say(rng, held_out, x="the background"), background.first, scene
+
+
+def _counted(rng: random.Random) -> tuple[Scene, str, int]:
+    """A scene, a plural noun and how many there are of it: zero now and then."""
+    count = rng.choice((1, 2, 3, 4))
+    thing = replace(random_thing(rng, 3), size=rng.choice(("small", "medium")))
+    extra = rng.randint(0, 4 - count) if rng.random() < 0.5 else 0
+    others: list[Thing] = []
+    while len(others) < extra:
+        other = random_thing(rng, 4)
+        if other.shape != thing.shape and other.color != thing.color:
+            others.append(other)
+    place = arrange if not others and count > 1 else scatter
+    scene = Scene(place(rng, [thing] * count + others), random_background(rng))
+    words = [
+        (plural(thing.shape), count),
+        (plural(thing.shape), count),
+        (f"{thing.color} {plural(thing.shape)}", count),
+        (f"{thing.color} objects", count),
+        ("objects", count + extra),
+    ]
+    if rng.random() < 0.15:
+        missing = rng.choice([shape for shape in SHAPES if all(shape != item.shape for item in scene.things)])
+        words = [(plural(missing), 0)]
+    return scene, *rng.choice(words)
+
+
+def _count(rng: random.Random, held_out: bool) -> _Draft:
+    scene, words, count = _counted(rng)
+    return ASK["count"].say(rng, held_out, noun=words), NUMBERS[count], scene
+
+
+def _where(rng: random.Random, held_out: bool) -> _Draft:
+    thing = random_thing(rng)
+    place = rng.choice(tuple(PLACES))
+    room = reach(thing.size)
+    spot = {-1: (room, max(room, 0.3)), 0: (0.43, 0.57), 1: (min(1 - room, 0.7), 1 - room)}
+    x, y = (rng.uniform(*spot[third]) for third in PLACES[place])
+    scene = Scene((replace(thing, x=x, y=y),), random_background(rng))
+    return ASK["where"].say(rng, held_out, x=refer(rng, scene, scene.things[0])), place, scene
+
+
+def _where_from(rng: random.Random, held_out: bool) -> _Draft:
+    scene, name = _related(rng)
+    x, y = (refer(rng, scene, thing) for thing in scene.things)
+    return ASK["where_from"].say(rng, held_out, x=x, y=y), TOWARDS[name], scene
+
+
+def _is_there(rng: random.Random, held_out: bool) -> _Draft:
+    scene = random_scene(rng)
+    thing = rng.choice(scene.things)
+    shape, color = thing.shape, thing.color
+    if rng.random() < 0.5:
+        # Half of the wrong ones share a part with what is there: neither colour nor shape alone gives it away.
+        shape, color = rng.choice(
+            (
+                (shape, rng.choice(tuple(COLORS))),
+                (rng.choice(SHAPES), color),
+                (rng.choice(SHAPES), rng.choice(tuple(COLORS))),
+            )
+        )
+    present = any((shape, color) == (other.shape, other.color) for other in scene.things)
+    return ASK["is_there"].say(rng, held_out, y=noun(shape, color)), "yes" if present else "no", scene
+
+
+def _is_color(rng: random.Random, held_out: bool) -> _Draft:
+    scene = random_scene(rng)
+    thing = rng.choice(scene.things)
+    if sum(other.shape == thing.shape for other in scene.things) > 1:
+        return _is_color(rng, held_out)
+    color = thing.color if rng.random() < 0.5 else rng.choice([name for name in COLORS if name != thing.color])
+    words = ASK["is_color"].say(rng, held_out, x=f"the {thing.shape}", color=color)
+    return words, "yes" if color == thing.color else "no", scene
+
+
+def _is_beside(rng: random.Random, held_out: bool) -> _Draft:
+    scene, name = _related(rng)
+    asked = name if rng.random() < 0.5 else rng.choice([other for other in RELATIONS if other != name])
+    x, y = (refer(rng, scene, thing) for thing in scene.things)
+    rel = RELATION[asked].say(rng, held_out)
+    return ASK["is_beside"].say(rng, held_out, x=x, y=y, rel=rel), "yes" if asked == name else "no", scene
+
+
+def _is_number(rng: random.Random, held_out: bool) -> _Draft:
+    scene, words, count = _counted(rng)
+    if count < 2:
+        return _is_number(rng, held_out)
+    asked = count if rng.random() < 0.5 else rng.choice([number for number in (2, 3, 4) if number != count])
+    question = ASK["is_number"].say(rng, held_out, number=NUMBERS[asked], noun=words)
+    return question, "yes" if asked == count else "no", scene
+
+
+_KINDS: dict[str, tuple[Callable[[random.Random, bool], _Draft], ...]] = {
+    "what": (_what, _shape, _beside),
+    "color": (_color, _color, _color, _background_color),
+    "count": (_count,),
+    "where": (_where, _where_from),
+    "yes_no": (_is_there, _is_color, _is_beside, _is_number),
+}

@@ -1,0 +1,156 @@
+"""Where things stand: random scenes in which nothing touches."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .shapes import REACH
+from .world import BACKGROUNDS, COLORS, PLAIN, SHAPES, SIZES, Background, Scene, Thing
+
+GAP = 0.05
+"""The least space between two things, as a part of the picture's side."""
+
+RELATIONS: dict[str, tuple[int, int]] = {
+    "left of": (-1, 0),
+    "right of": (1, 0),
+    "above": (0, -1),
+    "below": (0, 1),
+}
+"""A relation's direction from the second thing to the first, x right and y down."""
+
+
+def reach(size: str) -> float:
+    """The room that a thing of this size needs around its centre, as a part of the side."""
+    return SIZES[size] * REACH
+
+
+def holds(first: tuple[float, float], relation: str, second: tuple[float, float]) -> bool:
+    """Whether the first centre stands in `relation` to the second: a tenth of the picture away or more,
+    and within 60 degrees of the direction (as GenEval has it)."""
+    dx, dy = first[0] - second[0], first[1] - second[1]
+    ux, uy = RELATIONS[relation]
+    along = dx * ux + dy * uy
+    return along >= 0.10 and along >= 0.5 * (dx * dx + dy * dy) ** 0.5
+
+
+def fits(thing: Thing, others: Sequence[Thing]) -> bool:
+    """Whether a thing lies inside the picture and touches none of the others."""
+    room = reach(thing.size)
+    if not (room <= thing.x <= 1 - room and room <= thing.y <= 1 - room):
+        return False
+    return all(
+        (thing.x - other.x) ** 2 + (thing.y - other.y) ** 2 >= (room + reach(other.size) + GAP) ** 2
+        for other in others
+        if other is not thing
+    )
+
+
+def put(rng: random.Random, thing: Thing, others: Sequence[Thing], tries: int = 60) -> Thing | None:
+    """The thing at a random free place beside the others, or None where none was found."""
+    room = reach(thing.size)
+    for _ in range(tries):
+        moved = replace(thing, x=rng.uniform(room, 1 - room), y=rng.uniform(room, 1 - room))
+        if fits(moved, others):
+            return moved
+    return None
+
+
+def smaller(thing: Thing) -> Thing:
+    """The thing one size smaller; a small one stays."""
+    return replace(thing, size="medium" if thing.size == "large" else "small")
+
+
+def scatter(rng: random.Random, things: Sequence[Thing]) -> tuple[Thing, ...]:
+    """The same things at random free places; where it gets tight all become one size smaller."""
+    things = list(things)
+    while True:
+        for _ in range(12):
+            placed: list[Thing] = []
+            for thing in things:
+                found = put(rng, thing, placed)
+                if found is None:
+                    break
+                placed.append(found)
+            else:
+                return tuple(placed)
+        things = [smaller(thing) for thing in things]
+
+
+def arrange(rng: random.Random, things: Sequence[Thing]) -> tuple[Thing, ...]:
+    """Two to four things in a loose row, column or square: pictures that can be counted at a glance."""
+    count = len(things)
+    room = max(reach(thing.size) for thing in things)
+    if count == 4 or (count == 3 and rng.random() < 0.4):
+        cells = [(0.28, 0.28), (0.72, 0.28), (0.28, 0.72), (0.72, 0.72)]
+        rng.shuffle(cells)
+        cells = cells[:count]
+    else:
+        line = [(index + 0.5) / count for index in range(count)]
+        cross = rng.uniform(0.3, 0.7)
+        cells = [(at, cross) for at in line] if rng.random() < 0.5 else [(cross, at) for at in line]
+    for _ in range(40):
+        placed = tuple(
+            replace(
+                thing,
+                x=min(max(x + rng.uniform(-0.07, 0.07), room), 1 - room),
+                y=min(max(y + rng.uniform(-0.07, 0.07), room), 1 - room),
+            )
+            for thing, (x, y) in zip(things, cells, strict=True)
+        )
+        if all(fits(thing, placed) for thing in placed):
+            return placed
+    return scatter(rng, things)
+
+
+def relate(rng: random.Random, first: Thing, relation: str, second: Thing) -> tuple[Thing, Thing]:
+    """Both things at random places, the first plainly in `relation` to the second; two that are too large for
+    that both become one size smaller."""
+    ux, uy = RELATIONS[relation]
+    rooms = reach(first.size), reach(second.size)
+    least, most = max(0.3, sum(rooms) + GAP), 1 - sum(rooms)
+    if least > most:
+        return relate(rng, smaller(first), relation, smaller(second))
+    far = rng.uniform(least, most)
+    near = rng.uniform(rooms[1], 1 - rooms[0] - far)  # from the edge that the second thing is nearer to
+    across = rng.uniform(rooms[1], 1 - rooms[1])
+    across_first = min(max(across + rng.uniform(-0.25, 0.25), rooms[0]), 1 - rooms[0])
+    ends = (near + far, near) if ux + uy > 0 else (1 - near - far, 1 - near)
+    if ux:
+        return replace(first, x=ends[0], y=across_first), replace(second, x=ends[1], y=across)
+    return replace(first, x=across_first, y=ends[0]), replace(second, x=across, y=ends[1])
+
+
+def random_size(rng: random.Random, count: int) -> str:
+    """A size that suits a picture of so many things."""
+    choices = ("medium", "large", "large") if count == 1 else ("small", "medium", "medium", "large")
+    if count >= 3:
+        choices = ("small", "medium")
+    return rng.choice(choices)
+
+
+def random_thing(rng: random.Random, count: int = 1) -> Thing:
+    """A thing of random shape, colour and size, not yet placed, for a picture of `count` things."""
+    return Thing(rng.choice(SHAPES), rng.choice(tuple(COLORS)), random_size(rng, count), 0.5, 0.5)
+
+
+def random_things(rng: random.Random, count: int) -> tuple[Thing, ...]:
+    """Unplaced things, no two alike in both shape and colour."""
+    things: list[Thing] = []
+    while len(things) < count:
+        thing = random_thing(rng, count)
+        if all((thing.shape, thing.color) != (other.shape, other.color) for other in things):
+            things.append(thing)
+    return tuple(things)
+
+
+def random_background(rng: random.Random, plain: float = 0.5) -> Background:
+    """White or another plain one with the probability `plain`, else any."""
+    return rng.choice(PLAIN) if rng.random() < plain else rng.choice(BACKGROUNDS)
+
+
+def random_scene(rng: random.Random, count: int | None = None, plain: float = 0.5) -> Scene:
+    """A scene of `count` things, one to four where none is said."""
+    things = random_things(rng, count or rng.choice((1, 1, 2, 2, 3, 4)))
+    return Scene(scatter(rng, things), random_background(rng, plain))

@@ -1,0 +1,150 @@
+"""Stage 3: the generation side, with the understanding side and the VAE frozen.
+
+Rectified flow (target: noise minus data), timesteps warped by the shift, the prompt dropped for one in
+ten, as the paper trains the large model. The weights that ship are a running mean of the trained ones.
+
+    python -m tools.nano.train_generation --minutes 60
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import random
+import time
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lightfusion_core.checkpoints.loader import load_vae
+from lightfusion_core.checkpoints.reader import Checkpoint
+from lightfusion_core.generation.tower import GenerationTower
+from lightfusion_core.understanding.tokenizer import Tokenizer
+from lightfusion_core.understanding.tower import UnderstandingTower
+
+from .flow import TextContext, new_generation, velocity
+from .model import RUNS, SIZE, TOKENIZER, VAE_EXPORT, nano_config, read_vae_config
+from .prompts import CATEGORIES, sample_prompt
+from .single_frame import encode
+from .train_vlm import CHECKPOINT as VLM
+from .train_vlm import new_tower
+from .world import render
+
+CHECKPOINT = RUNS / "generation.pt"
+DROP_TEXT = 0.1
+MEAN_DECAY = 0.999
+
+
+class Drawings:
+    """Batches of prompts and clean latents, from a random generator of their own."""
+
+    def __init__(self, tokenizer: Tokenizer, vae: torch.nn.Module, simple: float) -> None:
+        self.tokenizer, self.vae, self.simple = tokenizer, vae, simple
+        self.config = read_vae_config()
+
+    def batch(self, rng: random.Random, count: int) -> tuple[list[list[int]], Tensor]:
+        """Token ids of `count` prompts and the normalised latents (count, C, 1, h, w) of what they ask for."""
+        ids, pictures = [], []
+        for _ in range(count):
+            category = rng.choice(("single_object", "colors", "colors")) if rng.random() < self.simple else None
+            sample = sample_prompt(rng, category or rng.choice(CATEGORIES))
+            text = [] if rng.random() < DROP_TEXT else self.tokenizer.encode(sample.prompt)
+            ids.append([self.tokenizer.bos, *text, self.tokenizer.eos])
+            pictures.append(render(sample.scene, SIZE))
+        pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+        mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (self.config.mean, self.config.std))
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+            latent = encode(self.vae, pixels)[0].float()
+        return ids, ((latent - mean) / std).unsqueeze(2)
+
+
+def loss_of(
+    tower: GenerationTower, vlm: UnderstandingTower, drawings: Drawings, rng: random.Random, count: int, shift: float
+) -> Tensor:
+    """The flow's loss over one batch."""
+    ids, clean = drawings.batch(rng, count)
+    draw = torch.Generator().manual_seed(rng.getrandbits(62))
+    u = torch.sigmoid(torch.randn(count, generator=draw))
+    sigma = shift * u / (1 + (shift - 1) * u)
+    noise = torch.randn(clean.shape, generator=draw)
+    level = sigma.view(-1, 1, 1, 1, 1)
+    extent = max(clean.shape[-2:]) // tower.config.dit.patch_size
+    markers = (drawings.tokenizer.sov, drawings.tokenizer.eov)
+    with torch.autocast("cpu", torch.bfloat16):
+        with torch.no_grad():
+            context = TextContext(vlm, ids, extent, markers)
+        found = velocity(tower, torch.lerp(clean, noise, level), (sigma * 1000).floor(), context)
+    return (found.float() - (noise - clean)).square().mean()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--minutes", type=float, default=60, help="how long to train")
+    parser.add_argument("--plan", type=int, default=20000, help="steps over which the learning rate falls")
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--simple", type=float, default=0.0, help="share of prompts for a single thing")
+    parser.add_argument("--shift", type=float, default=nano_config().defaults.shift)
+    parser.add_argument("--seed", type=int, default=0)
+    options = parser.parse_args()
+    config = nano_config(read_vae_config())
+    tokenizer = Tokenizer(TOKENIZER, config.special_tokens)
+    vlm = new_tower()
+    vlm.load_state_dict(torch.load(VLM, weights_only=True)["tower"])
+    vlm.eval().requires_grad_(False)
+    vae = load_vae(Checkpoint.open(VAE_EXPORT), config, torch.float32, torch.device("cpu")).model
+    drawings = Drawings(tokenizer, vae, options.simple)
+    tower = new_generation(config, options.seed)
+    mean = new_generation(config, options.seed).requires_grad_(False)
+    optimizer = torch.optim.AdamW(tower.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    step, history = 0, []
+    if CHECKPOINT.exists():
+        saved = torch.load(CHECKPOINT, weights_only=True)
+        tower.load_state_dict(saved["tower"])
+        mean.load_state_dict(saved["mean"])
+        optimizer.load_state_dict(saved["optimizer"])
+        step, history = saved["step"], saved["history"]
+        print(f"resumed at step {step}")
+    started = saved_at = time.monotonic()
+    while time.monotonic() - started < options.minutes * 60 and step < options.plan:
+        rng = random.Random(options.seed * 1_000_003 + step)
+        fall = 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / options.plan))
+        for group in optimizer.param_groups:
+            group["lr"] = options.rate * min(1.0, step / 200) * (0.02 + 0.98 * fall)
+        loss = loss_of(tower, vlm, drawings, rng, options.batch, options.shift)
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
+        optimizer.step()
+        decay = min(MEAN_DECAY, (1 + step) / (10 + step))
+        with torch.no_grad():
+            torch._foreach_lerp_(list(mean.parameters()), list(tower.parameters()), 1 - decay)
+        history.append((step, loss.item()))
+        step += 1
+        if step % 100 == 0:
+            recent = np.mean([value for _, value in history[-100:]])
+            print(f"step {step}  loss {recent:.4f}  {(time.monotonic() - started) / 60:.1f} min", flush=True)
+        if time.monotonic() - saved_at > 120:
+            _save(tower, mean, optimizer, step, history)
+            saved_at = time.monotonic()
+    _save(tower, mean, optimizer, step, history)
+
+
+def _save(
+    tower: GenerationTower, mean: GenerationTower, optimizer: torch.optim.Optimizer, step: int, history: list
+) -> None:
+    part = CHECKPOINT.with_suffix(".part")
+    state = {
+        "tower": tower.state_dict(),
+        "mean": mean.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "step": step,
+        "history": history,
+    }
+    torch.save(state, part)
+    part.replace(CHECKPOINT)
+
+
+if __name__ == "__main__":
+    main()

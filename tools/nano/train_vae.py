@@ -1,0 +1,173 @@
+"""Stage 1: the VAE, Wan2.2's architecture made small, trained on pictures of the world.
+
+    python -m tools.nano.train_vae                    train, or go on where it stopped
+    python -m tools.nano.train_vae --check            what the judge makes of its reconstructions
+    python -m tools.nano.train_vae --export DIR       weights and configuration in the large model's layout
+
+The first part of the training sees crops around things, where the edges are; the rest sees whole pictures of several
+sizes. Noise is added to the latents, so that the decoder forgives a generator's small errors and the latent space
+stays smooth.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLWan
+from torch import Tensor
+
+from lightfusion_core.config import VAEConfig
+from lightfusion_core.generation.vae import build_autoencoder
+
+from .single_frame import decode, encode
+from .vae_check import check, save_sheet
+from .vae_data import picture_batch
+from .vae_export import export
+
+FOLDER = Path("runs/nano/vae")
+CHANNELS = 16
+CONFIG = VAEConfig(
+    base_dim=16,
+    decoder_base_dim=16,
+    z_dim=CHANNELS,
+    num_res_blocks=1,
+    mean=(0.0,) * CHANNELS,
+    std=(1.0,) * CHANNELS,
+    preview_factors=((0.0, 0.0, 0.0),) * CHANNELS,
+    preview_bias=(0.0, 0.0, 0.0),
+)
+
+PIXELS = 128  # per batch, in units of 1024: 32 crops or 8 whole pictures
+EDGES = 1.0  # weight of the gradients' error beside that of the values
+DIVERGENCE = 2e-4  # weight of the latents' divergence from a normal distribution, nats per value
+LATENT_NOISE = 0.12  # largest deviation of the noise on the latents, in units of the latents' own
+
+
+def new_vae(seed: int) -> AutoencoderKLWan:
+    """An untrained VAE; its numbers come from the seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        vae = build_autoencoder(CONFIG)
+    for parameter in vae.parameters():
+        if parameter.dim() == 5 and parameter.shape[2] > 1:
+            # The weights for the frames before, which a single picture does not have.
+            parameter.data[:, :, :-1] = 0
+    return vae
+
+
+def losses(vae: AutoencoderKLWan, pictures: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    """The terms of the loss, unweighted, for pictures (B, 3, H, W) in -1..1."""
+    mean, log_variance = encode(vae, pictures)
+    scale = mean.detach().std()
+    extra = scale * LATENT_NOISE * torch.rand((len(mean), 1, 1, 1), generator=generator)
+    deviation = (log_variance.exp() + extra.square()).sqrt()
+    latents = mean + deviation * torch.randn(mean.shape, generator=generator)
+    error = decode(vae, latents) - pictures
+    edges = (error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()) / 2
+    divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
+    return {"value": error.abs().mean(), "edges": edges, "divergence": divergence, "scale": scale}
+
+
+def learning_rate(step: int, steps: int, peak: float) -> float:
+    """A short rise, then half a cosine down to a hundredth."""
+    if step < 100:
+        return peak * (step + 1) / 100
+    return peak * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * (step - 100) / max(1, steps - 100))))
+
+
+def train(arguments: argparse.Namespace) -> None:
+    """Train from the newest checkpoint to the last step."""
+    folder: Path = arguments.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    vae = new_vae(arguments.seed)
+    optimizer = torch.optim.AdamW(vae.parameters(), lr=arguments.rate, betas=(0.9, 0.99), weight_decay=1e-3)
+    first, curve = 0, []
+    if (folder / "checkpoint.pt").exists():
+        state = torch.load(folder / "checkpoint.pt", weights_only=True)
+        vae.load_state_dict(state["vae"])
+        optimizer.load_state_dict(state["optimizer"])
+        first, curve = state["step"], state["curve"]
+    started = saved = time.monotonic()
+    recent: list[dict[str, float]] = []
+    for step in range(first, arguments.steps):
+        # All chance hangs on the step, so that a resumed run is the uninterrupted one.
+        generator = torch.Generator().manual_seed(arguments.seed * 1_000_003 + step)
+        whole = step >= arguments.crops * arguments.steps
+        pictures = picture_batch(arguments.seed, step, whole, PIXELS)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, arguments.steps, arguments.rate)
+        with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
+            terms = losses(vae, pictures, generator)
+        loss = terms["value"] + EDGES * terms["edges"] + DIVERGENCE * terms["divergence"]
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
+        optimizer.step()
+        recent.append({name: float(term.detach()) for name, term in terms.items()})
+        if (step + 1) % 50 == 0 or step + 1 == arguments.steps:
+            means = {name: sum(item[name] for item in recent) / len(recent) for name in recent[0]}
+            recent.clear()
+            curve.append({"step": step + 1, **means})
+            pace = (time.monotonic() - started) / (step + 1 - first)
+            line = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
+            left = pace * (arguments.steps - step - 1) / 60
+            print(f"{step + 1}/{arguments.steps}  {line}  {pace:.2f} s a step, {left:.0f} min left", flush=True)
+        if time.monotonic() - saved > 180 or step + 1 == arguments.steps:
+            saved = time.monotonic()
+            state = {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1, "curve": curve}
+            torch.save(state, folder / "checkpoint.tmp")
+            (folder / "checkpoint.tmp").replace(folder / "checkpoint.pt")
+            save_sheet(vae, folder / "sheet.png")
+            save_curve(curve, folder / "curve.png")
+
+
+def save_curve(curve: list[dict[str, float]], path: Path) -> None:
+    """Plot the terms of the loss over the steps."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
+    steps = [point["step"] for point in curve]
+    for name in ("value", "edges"):
+        axes.semilogy(steps, [point[name] for point in curve], label=f"{name} (mean absolute error)")
+    axes.semilogy(steps, [point["divergence"] for point in curve], label="divergence (nats per value)")
+    axes.set_xlabel("step")
+    axes.legend()
+    figure.savefig(path)
+
+
+def load(folder: Path) -> AutoencoderKLWan:
+    """The newest checkpoint's VAE."""
+    vae = build_autoencoder(CONFIG)
+    vae.load_state_dict(torch.load(folder / "checkpoint.pt", weights_only=True)["vae"])
+    return vae.eval()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.nano.train_vae", description=__doc__.split("\n")[0])
+    parser.add_argument("--folder", type=Path, default=FOLDER, help="checkpoints and sheets (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=6000, help="length of the whole training (default: %(default)s)")
+    parser.add_argument("--crops", type=float, default=0.5, help="share of the steps on crops (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate (default: %(default)s)")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="train in float32 throughout")
+    parser.add_argument("--check", action="store_true", help="judge the newest checkpoint's reconstructions")
+    parser.add_argument("--export", type=Path, metavar="DIR", help="write vae.safetensors and vae_config.json")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    if arguments.check:
+        for noise in (0.0, 0.1):
+            print(f"latent noise {noise}:", {key: round(v, 4) for key, v in check(load(arguments.folder), 0, noise=noise).items()})
+    if arguments.export:
+        print(export(load(arguments.folder), CONFIG, arguments.export))
+    if not arguments.check and not arguments.export:
+        train(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,90 @@
+"""Writes the trained VAE in the layout of the large model's: Wan's own names, bfloat16, and its statistics."""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import torch
+from diffusers import AutoencoderKLWan
+from safetensors.torch import save_file
+from torch import Tensor
+
+from lightfusion_core.config import VAEConfig
+
+from .scenes import random_scene
+from .single_frame import encode
+from .vae_data import to_tensor
+from .world import render
+
+_LEAVES = (
+    (r"^quant_conv\.", "conv1."),
+    (r"^post_quant_conv\.", "conv2."),
+    (r"^((?:en|de)coder)\.conv_in\.", r"\1.conv1."),
+    (r"^((?:en|de)coder)\.norm_out\.", r"\1.head.0."),
+    (r"^((?:en|de)coder)\.conv_out\.", r"\1.head.2."),
+    (r"\.mid_block\.resnets\.0\.", ".middle.0."),
+    (r"\.mid_block\.attentions\.0\.", ".middle.1."),
+    (r"\.mid_block\.resnets\.1\.", ".middle.2."),
+    (r"\.down_blocks\.(\d+)\.resnets\.", r".downsamples.\1.downsamples."),
+    (r"\.up_blocks\.(\d+)\.resnets\.", r".upsamples.\1.upsamples."),
+    (r"\.norm1\.", ".residual.0."),
+    (r"(?<!coder)\.conv1\.", ".residual.2."),
+    (r"\.norm2\.", ".residual.3."),
+    (r"\.conv2\.", ".residual.6."),
+    (r"\.conv_shortcut\.", ".shortcut."),
+)
+
+
+def original_name(name: str, num_res_blocks: int) -> str:
+    """A parameter's name in diffusers to its name in Wan2.2's own files. There the resampler stands in line
+    after the residual blocks, of which the decoder has one more."""
+    name = re.sub(r"\.down_blocks\.(\d+)\.downsampler\.", rf".downsamples.\1.downsamples.{num_res_blocks}.", name)
+    name = re.sub(r"\.up_blocks\.(\d+)\.upsampler\.", rf".upsamples.\1.upsamples.{num_res_blocks + 1}.", name)
+    for pattern, replacement in _LEAVES:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+@torch.inference_mode()
+def measured_config(vae: AutoencoderKLWan, config: VAEConfig, count: int = 1024) -> VAEConfig:
+    """The configuration with the latents' statistics, over many scenes: a mean for each channel, but one deviation
+    for all, because channels scaled to unit variance each were much harder to learn for the generator; and the
+    least-squares fit from a normalised latent to the mean colour of its pixels."""
+    rng = random.Random("statistics")
+    latents, colors = [], []
+    for _ in range(count // 32):
+        pictures = to_tensor([render(random_scene(rng)) for _ in range(32)])
+        latents.append(encode(vae, pictures)[0].permute(0, 2, 3, 1).flatten(0, 2))
+        colors.append(torch.nn.functional.avg_pool2d(pictures, config.stride).permute(0, 2, 3, 1).flatten(0, 2))
+    latent, color = torch.cat(latents).double(), torch.cat(colors).double()
+    mean = latent.mean(dim=0)
+    std = float((latent - mean).square().mean().sqrt())
+    normal = torch.cat([(latent - mean) / std, torch.ones(len(latent), 1, dtype=torch.double)], dim=1)
+    fit = torch.linalg.lstsq(normal, color).solution
+    rounded = [[round(value, 5) for value in row] for row in fit.tolist()]
+    return replace(
+        config,
+        mean=tuple(round(value, 5) for value in mean.tolist()),
+        std=(round(std, 5),) * config.z_dim,
+        preview_factors=tuple(map(tuple, rounded[:-1])),
+        preview_bias=tuple(rounded[-1]),
+    )
+
+
+def export(vae: AutoencoderKLWan, config: VAEConfig, folder: Path) -> str:
+    """Write `vae.safetensors` and `vae_config.json`; returns the latter's text."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state: dict[str, Tensor] = vae.state_dict()
+    weights = {
+        original_name(name, config.num_res_blocks): value.to(torch.bfloat16).contiguous() for name, value in state.items()
+    }
+    if len(weights) != len(state):
+        raise ValueError(f"{len(state)} tensors have only {len(weights)} original names: the map is wrong.")
+    save_file(weights, folder / "vae.safetensors", metadata={"format": "pt"})
+    text = json.dumps(asdict(measured_config(vae, config)), indent=1) + "\n"
+    (folder / "vae_config.json").write_text(text, encoding="utf-8")
+    return text

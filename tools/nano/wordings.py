@@ -1,0 +1,432 @@
+"""How things are said: every wording, apart for training and held out for evaluation."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from .world import Background
+
+NUMBERS = ("zero", "one", "two", "three", "four", "five")
+
+PLACES: dict[str, tuple[int, int]] = {
+    "on the left side": (-1, 0),
+    "on the right side": (1, 0),
+    "at the top": (0, -1),
+    "at the bottom": (0, 1),
+    "in the center": (0, 0),
+}
+"""Where in the picture, with the third of it that is meant (x, y; -1 the first, 1 the last)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Wording:
+    """Templates for one thing to say: some to train on, others to evaluate with."""
+
+    train: tuple[str, ...]
+    held: tuple[str, ...]
+
+    def say(self, rng: random.Random, held_out: bool, **words: str) -> str:
+        return rng.choice(self.held if held_out else self.train).format(**words)
+
+
+FRAME = Wording(
+    train=(
+        "{x}",
+        "{x}",
+        "{x}",
+        "a picture of {x}",
+        "an image of {x}",
+        "a photo of {x}",
+        "a drawing that shows {x}",
+        "a picture with {x}",
+        "a picture that shows {x}",
+        "draw {x}",
+        "please draw {x}",
+        "paint {x}",
+        "show {x}",
+        "generate {x}",
+        "make an image of {x}",
+        "create a picture of {x}",
+        "i want to see {x}",
+        "can you show me {x}?",
+        "{x}, please",
+    ),
+    held=(
+        "a drawing of {x}",
+        "show me {x}",
+        "an image that shows {x}",
+        "please make a picture of {x}",
+        "can you draw {x}?",
+        "i want a picture with {x}",
+    ),
+)
+
+COLORED = Wording(
+    train=("{a} {color} {shape}",) * 6
+    + ("{a_shape} {shape} in {color}", "{a_shape} {shape} that is {color}", "one {color} {shape}"),
+    held=("{a} {color} {shape}", "{a} {color} {shape}", "{a_shape} {shape} colored {color}"),
+)
+
+COUNTED = Wording(
+    train=("{x}", "{x}", "{x}", "a group of {x}", "exactly {x}", "just {x}"),
+    held=("{x}", "{x} together"),
+)
+
+PAIR = Wording(
+    train=(
+        "{a} and {b}",
+        "{a} and {b}",
+        "{a} with {b}",
+        "{a} next to {b}",
+        "{a} together with {b}",
+        "both {a} and {b}",
+    ),
+    held=("{a} and {b}", "{a} and also {b}"),
+)
+
+POSITION = Wording(
+    train=(
+        "{a} {rel} {b}",
+        "{a} {rel} {b}",
+        "{a} is {rel} {b}",
+        "{a} placed {rel} {b}",
+        "{a} that is {rel} {b}",
+        "{b} with {a} {its}",
+    ),
+    held=("{a} {rel} {b}", "{a} standing {rel} {b}", "{a}, {rel} {b}"),
+)
+
+RELATION = {
+    "left of": Wording(("left of", "to the left of", "on the left of"), ("on the left side of", "to the left of")),
+    "right of": Wording(
+        ("right of", "to the right of", "on the right of"), ("on the right side of", "to the right of")
+    ),
+    "above": Wording(("above", "above", "over"), ("above",)),
+    "below": Wording(("below", "below", "under"), ("below",)),
+}
+
+ITS = {"left of": "to its left", "right of": "to its right", "above": "above it", "below": "below it"}
+
+BACKGROUND = Wording(
+    train=("{x} on {bg}", "{x} on {bg}", "{x} with {bg}", "{x} against {bg}", "{bg} with {x}"),
+    held=("{x} in front of {bg}", "{x} on {bg}", "{x}, all on {bg}"),
+)
+
+RECOLOR = Wording(
+    train=(
+        "make {x} {color}",
+        "change {x} to {color}",
+        "turn {x} {color}",
+        "color {x} {color}",
+        "paint {x} {color}",
+        "recolor {x} to {color}",
+        "change the color of {x} to {color}",
+        "{x} should be {color} now",
+        "give {x} the color {color}",
+    ),
+    held=(
+        "{x} should be {color}",
+        "make the color of {x} {color}",
+        "i want {x} to be {color}",
+        "please paint {x} in {color}",
+    ),
+)
+
+REPLACE = Wording(
+    train=(
+        "replace {x} with {y}",
+        "replace {x} by {y}",
+        "turn {x} into {y}",
+        "change {x} into {y}",
+        "change {x} to {y}",
+        "swap {x} for {y}",
+        "put {y} in place of {x}",
+        "draw {y} instead of {x}",
+        "make {x} {y}",
+    ),
+    held=(
+        "instead of {x} draw {y}",
+        "{x} should be replaced with {y}",
+        "please turn {x} into {y}",
+        "i want {y} in place of {x}",
+    ),
+)
+
+ADD = Wording(
+    train=(
+        "add {y}",
+        "add {y} to the picture",
+        "put {y} in the picture",
+        "draw {y} too",
+        "also draw {y}",
+        "place {y} in the picture",
+        "there should be {y} too",
+    ),
+    held=("please also add {y}", "i want {y} in the picture too", "there should also be {y}"),
+)
+
+ADD_BESIDE = Wording(
+    train=(
+        "add {y} {rel} {x}",
+        "put {y} {rel} {x}",
+        "draw {y} {rel} {x}",
+        "add {y} to the picture, {rel} {x}",
+        "{rel} {x} add {y}",
+    ),
+    held=("place {y} {rel} {x}", "please add {y} {rel} {x}", "there should be {y} {rel} {x}"),
+)
+
+REMOVE = Wording(
+    train=(
+        "remove {x}",
+        "delete {x}",
+        "erase {x}",
+        "take {x} away",
+        "take out {x}",
+        "get rid of {x}",
+        "remove {x} from the picture",
+        "i do not want {x}",
+        "the picture without {x}",
+    ),
+    held=(
+        "please take {x} out of the picture",
+        "{x} should be removed",
+        "please delete {x}",
+        "i want the picture without {x}",
+    ),
+)
+
+MOVE = Wording(
+    train=(
+        "move {x} {way}",
+        "shift {x} {way}",
+        "push {x} {way}",
+        "move {x} further {way}",
+        "put {x} further {way}",
+        "{x} should be further {way}",
+    ),
+    held=("please move {x} {way}", "can you shift {x} {way}?", "i want {x} further {way}"),
+)
+
+WAY = {"left of": "to the left", "right of": "to the right", "above": "up", "below": "down"}
+
+SET_BACKGROUND = Wording(
+    train=(
+        "change the background to {bg}",
+        "set the background to {bg}",
+        "make the background {bg}",
+        "turn the background into {bg}",
+        "use {bg} as the background",
+        "the background should be {bg} now",
+        "replace the background with {bg}",
+    ),
+    held=("the background should be {bg}", "i want the background to be {bg}", "please change the background to {bg}"),
+)
+
+ONE = Wording(
+    train=("the {side} {noun}", "the {side} {noun}", "the {noun} {at}"),
+    held=("the {side} {noun}", "the {noun} that is {at}"),
+)
+
+SIDES = {
+    "left of": ("left", "on the left"),
+    "right of": ("right", "on the right"),
+    "above": ("top", "at the top"),
+    "below": ("bottom", "at the bottom"),
+}
+"""A relation to the other of two things as an adjective and as a place."""
+
+REFERENCE = {
+    "object_on_background": Wording(
+        train=(
+            "put the object of the first picture on the background of the second",
+            "put the object of the first picture on the background of the second picture",
+            "place the object from the first picture on the background from the second picture",
+            "draw the object of the first picture on the background of the second picture",
+            "the object of the first image on the background of the second image",
+            "take the object from the first image and put it on the background of the second image",
+        ),
+        held=(
+            "place the object of the first image on the background of the second",
+            "use the background of the second picture for the object of the first picture",
+            "i want the object from the first picture on the background from the second",
+        ),
+    ),
+    "background_of_first": Wording(
+        train=(
+            "put the object of the second picture on the background of the first",
+            "put the object of the second picture on the background of the first picture",
+            "place the object from the second picture on the background from the first picture",
+            "draw the object of the second picture on the background of the first picture",
+            "the object of the second image on the background of the first image",
+            "take the object from the second image and put it on the background of the first image",
+        ),
+        held=(
+            "place the object of the second image on the background of the first",
+            "use the background of the first picture for the object of the second picture",
+            "i want the object from the second picture on the background from the first",
+        ),
+    ),
+    "both_objects": Wording(
+        train=(
+            "put the objects of both pictures in one picture",
+            "draw the objects of both pictures together",
+            "the object of the first picture and the object of the second picture together",
+            "place the objects from both images in one image",
+            "one picture with the object of the first image and the object of the second image",
+        ),
+        held=(
+            "draw both objects in one picture",
+            "i want the objects of both images together in one image",
+            "show the object of the first picture together with the object of the second picture",
+        ),
+    ),
+}
+
+ASK = {
+    "what": Wording(
+        train=(
+            "what is in the picture?",
+            "what is this?",
+            "what can you see?",
+            "what does the picture show?",
+            "which object is in the picture?",
+        ),
+        held=("what do you see?", "what can you see in the picture?", "what is shown in the picture?"),
+    ),
+    "shape": Wording(
+        train=(
+            "what is {color}?",
+            "which object is {color}?",
+            "which shape is {color}?",
+            "what shape is the {color} object?",
+            "what shape is {color}?",
+        ),
+        held=(
+            "which shape does the {color} object have?",
+            "what is the {color} object?",
+            "tell me which shape is {color}",
+        ),
+    ),
+    "beside": Wording(
+        train=("what is {rel} {x}?", "which object is {rel} {x}?", "what can you see {rel} {x}?"),
+        held=("what is there {rel} {x}?", "tell me what is {rel} {x}"),
+    ),
+    "color": Wording(
+        train=(
+            "what color is {x}?",
+            "which color is {x}?",
+            "what is the color of {x}?",
+            "which color does {x} have?",
+            "tell me what color {x} is",
+        ),
+        held=("tell me the color of {x}", "what color does {x} have?", "which is the color of {x}?"),
+    ),
+    "count": Wording(
+        train=(
+            "how many {noun} are there?",
+            "how many {noun} are in the picture?",
+            "how many {noun} can you see?",
+            "count the {noun}",
+            "what is the number of {noun}?",
+            "how many {noun}?",
+        ),
+        held=(
+            "how many {noun} do you see?",
+            "tell me how many {noun} there are",
+            "how many {noun} does the picture show?",
+        ),
+    ),
+    "where": Wording(
+        train=(
+            "where is {x}?",
+            "where in the picture is {x}?",
+            "where can you see {x}?",
+            "in which part of the picture is {x}?",
+        ),
+        held=("tell me where {x} is", "where do you see {x}?"),
+    ),
+    "where_from": Wording(
+        train=(
+            "where is {x} seen from {y}?",
+            "where is {x} compared to {y}?",
+            "seen from {y}, where is {x}?",
+            "on which side of {y} is {x}?",
+        ),
+        held=("compared to {y}, where is {x}?", "tell me where {x} is seen from {y}"),
+    ),
+    "is_there": Wording(
+        train=("is there {y}?", "is there {y} in the picture?", "can you see {y}?", "does the picture show {y}?"),
+        held=("do you see {y}?", "is {y} in the picture?"),
+    ),
+    "is_color": Wording(
+        train=("is {x} {color}?", "is the color of {x} {color}?", "does {x} have the color {color}?"),
+        held=("is it true that {x} is {color}?", "is {color} the color of {x}?"),
+    ),
+    "is_beside": Wording(
+        train=("is {x} {rel} {y}?", "is it true that {x} is {rel} {y}?", "can you see {x} {rel} {y}?"),
+        held=("do you see {x} {rel} {y}?", "is {x} placed {rel} {y}?"),
+    ),
+    "is_number": Wording(
+        train=("are there {number} {noun}?", "can you see {number} {noun}?", "does the picture show {number} {noun}?"),
+        held=("do you see {number} {noun}?", "are {number} {noun} in the picture?"),
+    ),
+    "caption": Wording(
+        train=(
+            "describe the picture",
+            "describe this image",
+            "what does the whole picture look like?",
+            "write a caption",
+            "tell me all that is in the picture",
+        ),
+        held=("please describe the picture", "write a caption for this picture", "describe all that you see"),
+    ),
+}
+
+
+def article(word: str) -> str:
+    """`a` or `an`, as the word that follows needs."""
+    return "an" if word[0] in "aeiou" else "a"
+
+
+def plural(shape: str) -> str:
+    return shape + ("es" if shape.endswith("s") else "s")
+
+
+def noun(shape: str, color: str | None = None, size: str | None = None, count: int = 1) -> str:
+    """`a large red circle`, `three red circles`."""
+    words = [word for word in (size, color) if word] + [shape if count == 1 else plural(shape)]
+    return " ".join([article(words[0]) if count == 1 else NUMBERS[count], *words])
+
+
+def listing(parts: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return parts[0] if len(parts) == 1 else ", ".join(parts[:-1]) + " and " + parts[-1]
+
+
+def describe_background(background: Background) -> str:
+    """What the background is, without an article where it is plain: `light blue`, `vertical light blue stripes`."""
+    if background.kind == "plain":
+        return background.first
+    if background.kind == "stripes":
+        return f"{background.axis} {background.first} stripes"
+    if background.axis == "vertical":
+        return f"a gradient from {background.first} at the top to {background.second} at the bottom"
+    return f"a gradient from {background.first} on the left to {background.second} on the right"
+
+
+def background_phrase(background: Background) -> str:
+    """The background as a noun: `a light blue background`, `vertical light blue stripes`."""
+    words = describe_background(background)
+    return f"a {words} background" if background.kind == "plain" else words
+
+
+def polish(rng: random.Random, text: str) -> str:
+    """Now and then a capital and a full stop, as people write."""
+    if rng.random() < 0.2:
+        text = text[0].upper() + text[1:]
+    if rng.random() < 0.15 and text[-1] not in ".?":
+        text += "."
+    return text
