@@ -18,11 +18,10 @@ from torch import Tensor, nn
 
 from ...lightfusion_core.checkpoints.loader import load_understanding
 from ...lightfusion_core.checkpoints.reader import Checkpoint
-from ...lightfusion_core.conditioning import Branch
 from ...lightfusion_core.config import ModelConfig
 from ...lightfusion_core.understanding.encoder import Encoder
 from ...lightfusion_core.understanding.tokenizer import Tokenizer
-from .conditioning import to_conditioning
+from .conditioning import to_tensor
 
 
 class TextTokens:
@@ -55,11 +54,9 @@ class UnderstandingModel(nn.Module):
     def reset_clip_options(self) -> None:
         """See `set_clip_options`."""
 
-    def encode_token_weights(self, tokens: list[int]) -> tuple[Tensor, None, dict[str, Branch]]:
-        """One text segment, as ComfyUI's conditioning."""
-        branch = self.encoder.encode([tokens]).full
-        shown, extra = to_conditioning(branch)[0]
-        return shown, None, {key: value for key, value in extra.items() if key != "pooled_output"}
+    def encode_token_weights(self, tokens: list[int]) -> tuple[Tensor, None]:
+        """One text segment as a conditioning's tensor; there is no pooled output."""
+        return to_tensor(self.encoder.encode([tokens]).full), None
 
 
 def load_clip(

@@ -9,31 +9,38 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.conds
+from torch import Tensor
 
 from ...lightfusion_core.conditioning import Branch
 from ...lightfusion_core.errors import InputError
 
 KEY = "lightfusion"
+"""The attribute that carries a branch on its tensor, and the name of the model condition made of it."""
 
 
-def to_conditioning(branch: Branch) -> list[list[Any]]:
-    """A branch as ComfyUI's CONDITIONING; its tensor is the last layer's states, for who looks at shapes."""
+def to_tensor(branch: Branch) -> Tensor:
+    """A branch as the tensor of a CONDITIONING: the last layer's states, with the branch on it.
+
+    It travels on the tensor and not in the dictionary beside it: some text encode nodes build that
+    dictionary anew, and a node that joins or averages tensors is then found out.
+    """
     states = [segment.hidden[-1] for segment in branch.segments]
-    shown = states[-1].unsqueeze(0) if states else branch.markers[0, -1:].float()
-    return [[shown, {"pooled_output": None, KEY: branch}]]
+    shown = (states[-1] if states else branch.markers[0, -1]).unsqueeze(0)
+    setattr(shown, KEY, branch)
+    return shown
 
 
 def branch_of(condition: dict[str, Any]) -> Branch:
-    """The branch of one condition.
+    """The branch of one condition, as the host hands it to the model.
 
     Raises:
-        InputError: the conditioning was made by another model's text encoder.
+        InputError: the conditioning was made by another model's text encoder, or mixed from several.
     """
-    branch = condition.get(KEY)
+    branch = getattr(condition.get("cross_attn"), KEY, None)
     if branch is None:
         raise InputError(
-            "A LightFusion model was given another model's conditioning: encode the prompt with the CLIP of Load "
-            "LightFusion."
+            "A LightFusion model was given a conditioning that is not LightFusion's, or that a node has joined, "
+            "averaged or zeroed: encode the prompt with the CLIP of Load LightFusion and wire it straight in."
         )
     return branch
 
