@@ -69,7 +69,7 @@ class Branch:
         if extent > len(self.markers):
             raise InputError(
                 f"This conditioning was encoded for pictures of up to {len(self.markers)} tokens a side, and the "
-                f"picture has {extent}: encode the prompt again with max_extent={extent} or more, or draw a smaller one."
+                f"picture has {extent}: encode the prompt again with max_extent={extent} or more, or draw smaller."
             )
         return self.markers[extent - 1]
 
@@ -89,7 +89,11 @@ class Conditioning:
     def to(self, device: torch.device | str) -> Conditioning:
         """The same conditioning with its tensors on `device`; shared segments stay shared."""
         move = _mover(device)
-        return Conditioning(*(branch and move(branch) for branch in (self.full, self.negative, self.no_image)))
+        return Conditioning(
+            move(self.full),
+            None if self.negative is None else move(self.negative),
+            None if self.no_image is None else move(self.no_image),
+        )
 
 
 def _mover(device: torch.device | str) -> Callable[[Branch], Branch]:

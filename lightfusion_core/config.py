@@ -26,10 +26,20 @@ NEGATIVE_PROMPT = (
     "many people in the background, walking backwards"
 )
 
+TASKS = ("generate", "edit", "answer")
+
 
 def _check(condition: bool, message: str) -> None:
     if not condition:
         raise ConfigError(message)
+
+
+def _check_positive(section: Any, where: str) -> None:
+    """Refuse a size of zero or less: the checks that follow divide by them."""
+    for item in fields(section):
+        value = getattr(section, item.name)
+        if isinstance(value, int | float):
+            _check(value > 0, f"{where}: {item.name} must be above 0, found {value}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +62,7 @@ class TextConfig:
         return self.hidden_size // self.num_attention_heads
 
     def __post_init__(self) -> None:
+        _check_positive(self, "text_config")
         _check(
             self.hidden_size % self.num_attention_heads == 0,
             f"text_config: hidden_size {self.hidden_size} is not a multiple of its {self.num_attention_heads} heads.",
@@ -61,8 +72,8 @@ class TextConfig:
             f"text_config: {self.num_attention_heads} heads cannot share {self.num_key_value_heads} key-value heads.",
         )
         _check(
-            2 * sum(self.mrope_section) == self.head_dim,
-            f"text_config: mrope_section {self.mrope_section} must add up to half the head size, "
+            len(self.mrope_section) == 3 and 2 * sum(self.mrope_section) == self.head_dim,
+            f"text_config: mrope_section {self.mrope_section} must be 3 numbers that add up to half the head size, "
             f"{self.head_dim} / 2 = {self.head_dim // 2}; it adds up to {sum(self.mrope_section)}.",
         )
 
@@ -89,6 +100,7 @@ class VisionConfig:
         return self.patch_size * self.spatial_merge_size
 
     def __post_init__(self) -> None:
+        _check_positive(self, "vision_config")
         head = self.hidden_size // self.num_heads
         _check(
             self.hidden_size % self.num_heads == 0 and head % 4 == 0,
@@ -97,7 +109,7 @@ class VisionConfig:
         )
         _check(
             all(0 <= i < self.depth for i in self.fullatt_block_indexes),
-            f"vision_config: fullatt_block_indexes {self.fullatt_block_indexes} name a block beyond depth {self.depth}.",
+            f"vision_config: fullatt_block_indexes {self.fullatt_block_indexes} go beyond the depth, {self.depth}.",
         )
 
 
@@ -122,6 +134,7 @@ class DiTConfig:
         return self.dim // self.num_heads
 
     def __post_init__(self) -> None:
+        _check_positive(self, "vgen_config")
         _check(
             self.dim % self.num_heads == 0 and self.head_dim % 2 == 0,
             f"vgen_config: dim {self.dim} over {self.num_heads} heads must give an even head size.",
@@ -141,6 +154,9 @@ class FusionConfig:
     hidden_size: int = 3072
     num_attention_heads: int = 24
     eps: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _check_positive(self, "fusion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,12 +185,17 @@ class VAEConfig:
         return self.patch_size * 2 ** (len(self.dim_mult) - 1)
 
     def __post_init__(self) -> None:
+        _check_positive(self, "vae_config")
         for name in ("mean", "std"):
             found = len(getattr(self, name))
             _check(found == self.z_dim, f"vae_config: {name} needs {self.z_dim} values, one a channel, found {found}.")
         _check(
             len(self.preview_factors) == self.z_dim,
             f"vae_config: preview_factors needs {self.z_dim} rows, found {len(self.preview_factors)}.",
+        )
+        _check(
+            {len(row) for row in (*self.preview_factors, self.preview_bias)} == {3},
+            "vae_config: every row of preview_factors, and preview_bias, needs 3 values: red, green, blue.",
         )
         _check(
             len(self.temporal_downsample) == len(self.dim_mult) - 1,
@@ -208,6 +229,9 @@ class SizeRule:
     stride: int
     max_area: int = 1806336
 
+    def __post_init__(self) -> None:
+        _check_positive(self, "size rule")
+
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
@@ -240,7 +264,7 @@ class ModelConfig:
     vae_image: SizeRule = SizeRule(1024, 512, 32)
     vit_image: SizeRule = SizeRule(532, 224, 28)
     defaults: Defaults = field(default_factory=Defaults)
-    tasks: tuple[str, ...] = ("generate", "edit", "answer")
+    tasks: tuple[str, ...] = TASKS
     max_extent: int = 64
 
     @property
@@ -249,6 +273,9 @@ class ModelConfig:
         return self.vae.stride * self.dit.patch_size
 
     def __post_init__(self) -> None:
+        _check(self.max_extent > 0, f"max_extent must be above 0, found {self.max_extent}.")
+        unknown = [task for task in self.tasks if task not in TASKS]
+        _check(not unknown, f"tasks: there is no task {', '.join(unknown)}: choose of {', '.join(TASKS)}.")
         deepest = max(self.text.num_hidden_layers, self.dit.num_layers) - 1
         shallowest = min(self.text.num_hidden_layers, self.dit.num_layers) - 1
         _check(
@@ -288,7 +315,9 @@ class ModelConfig:
     def to_json(self) -> str:
         """The configuration as JSON, which `from_json` reads back to an equal object."""
         sections = {_SECTIONS.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
-        plain = {name: asdict(value) if hasattr(value, "__dataclass_fields__") else value for name, value in sections.items()}
+        plain = {
+            name: asdict(value) if hasattr(value, "__dataclass_fields__") else value for name, value in sections.items()
+        }
         return json.dumps(plain, indent=1) + "\n"
 
     @classmethod
@@ -308,31 +337,34 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
         """As `from_json`, from a parsed object."""
-        text = dict(data.get("text_config", {}))
-        rope = text.get("rope_scaling") or text.get("rope_parameters") or {}
+        text = dict(_object(data, "text_config"))
+        rope = text.get("rope_scaling") or text.get("rope_parameters")
         for key in ("mrope_section", "rope_theta"):
-            if key in rope:
+            if isinstance(rope, Mapping) and key in rope:
                 text.setdefault(key, rope[key])
-        tokens = dict(data.get("special_token_ids", {}))
+        tokens = dict(_object(data, "special_token_ids"))
         if "newline_token_ids" in data:
             tokens["newline_token_ids"] = data["newline_token_ids"]
-        dit_section = dict(data.get("vgen_config", {}))
-        if isinstance(dit_section.get("patch_size"), list | tuple):
-            dit_section["patch_size"] = dit_section["patch_size"][-1]
-        dit = _section(DiTConfig(), dit_section, "vgen_config")
+        dit = dict(_object(data, "vgen_config"))
+        patch = dit.get("patch_size")
+        if isinstance(patch, list | tuple):
+            flat = len(patch) == 3 and patch[0] == 1 and patch[1] == patch[2]
+            _check(flat, f"vgen_config: patch_size must be [1, p, p], found {patch}.")
+            dit["patch_size"] = patch[-1]
         large = cls()
         return cls(
-            **{key: data[key] for key in ("name", "max_extent") if key in data},
+            **_known(
+                large, {key: data[key] for key in ("name", "tasks", "max_extent") if key in data}, "the configuration"
+            ),
             text=_section(TextConfig(), text, "text_config"),
-            vision=_section(VisionConfig(), data.get("vision_config", {}), "vision_config"),
-            dit=dit,
-            fusion=_section(FusionConfig(), data.get("fusion", {}), "fusion"),
-            vae=_section(VAEConfig(), data.get("vae_config", {}), "vae_config"),
+            vision=_section(VisionConfig(), _object(data, "vision_config"), "vision_config"),
+            dit=_section(DiTConfig(), dit, "vgen_config"),
+            fusion=_section(FusionConfig(), _object(data, "fusion"), "fusion"),
+            vae=_section(VAEConfig(), _object(data, "vae_config"), "vae_config"),
             special_tokens=_section(SpecialTokens(), tokens, "special_token_ids"),
-            vae_image=_section(large.vae_image, data.get("vae_image", {}), "vae_image"),
-            vit_image=_section(large.vit_image, data.get("vit_image", {}), "vit_image"),
-            defaults=_section(Defaults(), data.get("defaults", {}), "defaults"),
-            tasks=tuple(data.get("tasks", large.tasks)),
+            vae_image=_section(large.vae_image, _object(data, "vae_image"), "vae_image"),
+            vit_image=_section(large.vit_image, _object(data, "vit_image"), "vit_image"),
+            defaults=_section(Defaults(), _object(data, "defaults"), "defaults"),
         )
 
     @classmethod
@@ -340,7 +372,7 @@ class ModelConfig:
         """Read a `config.json`. Raises ConfigError naming the file."""
         try:
             return cls.from_json(path.read_text(encoding="utf-8"))
-        except ConfigError as error:
+        except (ConfigError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: {error}") from None
 
 
@@ -353,23 +385,42 @@ _SECTIONS = {
 }
 
 
-def _freeze(value: Any) -> Any:
-    return tuple(_freeze(item) for item in value) if isinstance(value, list | tuple) else value
+def _object(data: Mapping[str, Any], where: str) -> Mapping[str, Any]:
+    """A section of the JSON; empty where there is none."""
+    section = data.get(where, {})
+    _check(isinstance(section, Mapping), f"{where} must be a JSON object, found {section!r}.")
+    return section
+
+
+def _like(value: Any, default: Any) -> Any:
+    """`value` as the kind of thing that `default` is; whole numbers pass for floats. Raises TypeError."""
+    if isinstance(default, tuple) and isinstance(value, list | tuple):
+        return tuple(_like(item, default[0]) for item in value)
+    if type(default) is float and type(value) is int:
+        return float(value)
+    if type(value) is not type(default):
+        raise TypeError
+    return value
+
+
+def _known(base: object, values: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The `values` that are fields of the dataclass `base`, each of the kind that it replaces."""
+    known = {}
+    for item in fields(base):  # type: ignore[arg-type]  # base is one of the dataclasses above
+        if item.name in values:
+            value, default = values[item.name], getattr(base, item.name)
+            try:
+                known[item.name] = _like(value, default)
+            except TypeError:
+                kind = type(default[0] if isinstance(default, tuple) else default).__name__
+                kind = f"a list of {kind}" if isinstance(default, tuple) else f"of type {kind}"
+                raise ConfigError(f"{where}: {item.name} must be {kind}, found {value!r}.") from None
+    return known
 
 
 def _section(base: _Section, values: Mapping[str, Any], where: str) -> _Section:
-    """`base` with the known `values`, each of the kind that it replaces."""
-    known = {}
-    for item in fields(base):  # type: ignore[arg-type]  # base is one of the dataclasses above
-        if item.name not in values:
-            continue
-        value, default = _freeze(values[item.name]), getattr(base, item.name)
-        if isinstance(default, float) and isinstance(value, int) and not isinstance(value, bool):
-            value = float(value)
-        if type(value) is not type(default):
-            raise ConfigError(f"{where}: {item.name} must be of type {type(default).__name__}, found {value!r}.")
-        known[item.name] = value
-    return replace(base, **known)  # type: ignore[type-var]
+    """`base` with the known `values`; unknown ones only describe."""
+    return replace(base, **_known(base, values, where))  # type: ignore[type-var]
 
 
 PRESETS: dict[str, ModelConfig] = {"7b-5b": ModelConfig()}

@@ -1,10 +1,10 @@
 """The exception tree. Every message says what was expected, what was found and what to do.
 
-    LightFusionError
-    ├── ConfigError        sizes that contradict each other
-    ├── CheckpointError    a file that is broken, foreign or incomplete
-    ├── InputError         a prompt, picture, size or setting that cannot be used
-    └── CapabilityError    the loaded model has no part for (or was not trained for) the request
+LightFusionError
+├── ConfigError        sizes that contradict each other
+├── CheckpointError    a file that is broken, foreign or incomplete
+├── InputError         a prompt, picture, size or setting that cannot be used
+└── CapabilityError    the loaded model has no part for (or was not trained for) the request
 """
 
 

@@ -138,9 +138,11 @@ def _white(image: Image.Image, values: np.ndarray) -> float:
 
 def _upright(rgb: Image.Image, source: Image.Image) -> Image.Image:
     """Turn `rgb` as the EXIF of its `source` says. Unreadable EXIF is no reason to refuse a picture."""
+    if source.format == "TIFF":
+        return rgb  # PIL has turned it already, and its older versions still give the orientation
     try:
         orientation = source.getexif().get(_ORIENTATION_TAG)
-    except (*_DAMAGED, AttributeError):  # the latter: PIL before 11 on a TIFF whose EXIF is damaged
+    except _DAMAGED:
         return rgb
     method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
     return rgb if method is None else rgb.transpose(method)
@@ -149,7 +151,7 @@ def _upright(rgb: Image.Image, source: Image.Image) -> Image.Image:
 @contextmanager
 def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     """Open a picture file; whatever PIL raises inside of the block becomes an InputError that names the file."""
-    if Path(path).is_dir():
+    if os.path.isdir(path):  # Path.is_dir would raise where a folder on the way may not be searched
         raise InputError(f"{path}: expected a picture, found a folder; give the path of one picture in it.")
     try:
         with Image.open(path) as image:
@@ -405,7 +407,9 @@ def _resize_tensor(picture: torch.Tensor, size: tuple[int, int]) -> torch.Tensor
     if picture.shape[:2] != (height, width):
         planes = picture.permute(2, 0, 1)[None]
         planes = F.interpolate(planes, (height, width), mode="bicubic", align_corners=False, antialias=True)
-        picture = planes[0].permute(1, 2, 0)
+        # To 16-bit levels, which hold every 8-bit one: the filter's weights add up to 1 only within
+        # 1e-6, and `to_pil` truncates, so flat white would come back speckled with 254.
+        picture = (planes[0].permute(1, 2, 0) * 65535).round() / 65535
     return picture.clamp(0, 1)
 
 

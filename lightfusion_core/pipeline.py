@@ -1,6 +1,6 @@
 """generate, edit, answer: the whole path in one screen.
 
-    prompt, images -> encode -> Conditioning -> sample -> latent -> decode -> image
+prompt, images -> encode -> Conditioning -> sample -> latent -> decode -> image
 """
 
 from __future__ import annotations
@@ -8,17 +8,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import torch
 from torch import Tensor
 
 from . import images
-from .checkpoints.loader import load_generation, load_understanding, load_vae, read_config, tokenizer_file
-from .checkpoints.reader import Checkpoint
+from .checkpoints.loader import load_generation, load_understanding, load_vae
+from .checkpoints.model import open_model, read_config, tokenizer_file
 from .conditioning import Conditioning
 from .config import ModelConfig
-from .errors import CapabilityError, CheckpointError, InputError
+from .errors import CapabilityError, InputError
 from .generation.context import ContextBuilder
 from .generation.layers import Attention, Layers, TorchLayers, attention
 from .generation.tower import GenerationTower
@@ -34,6 +34,7 @@ from .understanding.answer import (
     Writer,
     chat_prefix,
     stream_text,
+    without_leading_newlines,
     write,
 )
 from .understanding.encoder import Encoder
@@ -47,9 +48,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NANO = Path(__file__).parent / "nano"
-Prompt = str | Sequence[int]
+Prompt: TypeAlias = str | Sequence[int]
 """A text, or its token ids with the framing tokens."""
-Picture = "Image | Reference"
+Picture: TypeAlias = "Image | Reference"
 
 
 class LightFusion:
@@ -101,21 +102,9 @@ class LightFusion:
         """
         device = torch.device(device or default_device())
         dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
-        checkpoint = Checkpoint.open(NANO if str(model) == "nano" else model)
-        for part, source in (("understanding", understanding), ("vae", vae)):
-            if source is not None:
-                checkpoint.merge(Checkpoint.open(source), part)
+        checkpoint = open_model(NANO if str(model) == "nano" else model, understanding=understanding, vae=vae)
         config = read_config(checkpoint)
-        if checkpoint.strangers:
-            raise CheckpointError(
-                f"{checkpoint.path}: {len(checkpoint.strangers)} tensors belong to no layout that is known (first: "
-                f"{checkpoint.strangers[0].name}): is this another model? See `lightfusion inspect`."
-            )
-        if not checkpoint.names("understanding"):
-            raise CheckpointError(
-                f"{checkpoint.path} holds no understanding tower: name a Qwen2.5-VL for it with understanding=PATH."
-            )
-        file = tokenizer_file(checkpoint.folder, Path(tokenizer) if tokenizer else None)
+        file = tokenizer_file(checkpoint, tokenizer)
         return cls(
             config,
             load_understanding(checkpoint, config, dtype, device),
@@ -221,14 +210,16 @@ class LightFusion:
         seed: int = 0,
         batch: int = 1,
         negative_prompt: Prompt | None = None,
+        system: str | None = None,
+        thought: str | None = None,
         sampling: Sampling | None = None,
         guidance: Guidance | None = None,
         on_step: OnStep | None = None,
     ) -> Tensor:
-        """Text to images (B, H, W, 3) float32 in 0..1."""
+        """Text to images (B, H, W, 3) float32 in 0..1; see `encode` for the texts, `sample` for the rest."""
         self._check_task("generate")
         side = self.config.defaults.size
-        conditioning = self.encode(prompt, negative_prompt=negative_prompt)
+        conditioning = self.encode(prompt, negative_prompt=negative_prompt, system=system, thought=thought)
         latent = self.sample(
             conditioning, width or side, height or side, seed, sampling, guidance, batch=batch, on_step=on_step
         )
@@ -246,6 +237,8 @@ class LightFusion:
         seed: int = 0,
         batch: int = 1,
         negative_prompt: Prompt | None = None,
+        system: str | None = None,
+        thought: str | None = None,
         sampling: Sampling | None = None,
         guidance: Guidance | None = None,
         on_step: OnStep | None = None,
@@ -256,18 +249,21 @@ class LightFusion:
             image: what is edited; `references` are further images that the instruction speaks of.
             mask: (H, W) of the image's size, 1 where it may change; pixels at 0 come back bit-identical.
             width, height: the size at which the edit is drawn; the model's rule for `image` when None.
+            sampling: with denoise below 1 the run starts from the picture, not from noise alone.
 
         Returns:
             Images (B, H, W, 3) float32 in 0..1, H and W the image's.
         """
         self._check_task("edit")
-        fitted, placement = images.fit(images.to_rgb(image), self.config.vae_image)
-        width, height = self.fit_size(width or fitted.width, height or fitted.height)
+        ruled = images.resized_size(*image.size, self.config.vae_image)
+        width, height = self.fit_size(width or ruled[0], height or ruled[1])
         prepared = [self.prepare(picture) for picture in (image, *references)]
-        conditioning = self.encode(instruction, prepared, negative_prompt=negative_prompt)
-        latent_mask, latent = None, None
-        if mask is not None:
-            latent_mask = self._latent_mask(mask, width, height)
+        conditioning = self.encode(
+            instruction, prepared, negative_prompt=negative_prompt, system=system, thought=thought
+        )
+        latent_mask = None if mask is None else self._latent_mask(mask, width, height)
+        latent = None
+        if mask is not None or (sampling is not None and sampling.denoise < 1):
             canvas = images.resize(images.to_rgb(image), (width, height))
             pixels = images.to_tensor(canvas).permute(2, 0, 1).unsqueeze(0) * 2 - 1
             latent = self._vae().encode(pixels)
@@ -275,7 +271,7 @@ class LightFusion:
             conditioning, width, height, seed, sampling, guidance,
             batch=batch, latent=latent, mask=latent_mask, on_step=on_step,
         )  # fmt: skip
-        original = images.to_tensor(images.to_rgb(image))
+        original, placement = images.to_tensor(images.to_rgb(image)), images.Placement(image.size, (width, height))
         return torch.stack([images.restore(one, placement, original, mask) for one in self.decode(drawn).cpu()])
 
     def answer(
@@ -299,20 +295,25 @@ class LightFusion:
         if manner == "chat":
             with torch.no_grad():
                 prefix, start = chat_prefix(self.encoder, tokenizer, question, prepared)
-            writer: Writer = FrozenWriter(self.encoder, prefix)
-        elif manner == "reference":
-            writer, start = self.writer([self._ids(question)], prepared), self._newline()
-        else:
-            raise InputError(f'There is no manner {manner!r} of answering: choose "chat" or "reference".')
-        return self._written(writer, start, decoding or Decoding())
+            return self._written(FrozenWriter(self.encoder, prefix), start, decoding or Decoding())
+        if manner == "reference":
+            writer = self.writer([self._ids(question)], prepared)
+            return self._written(writer, self._newline(), decoding or Decoding())
+        raise InputError(f'There is no manner {manner!r} of answering: choose "chat" or "reference".')
 
     def think(
-        self, prompt: str, images: Sequence[Picture] = (), *, system: str = THINK_SYSTEM, decoding: Decoding | None = None
+        self,
+        prompt: str,
+        images: Sequence[Picture] = (),
+        *,
+        system: str = THINK_SYSTEM,
+        decoding: Decoding | None = None,
     ) -> Iterator[str]:
-        """The thought before drawing (rule B29), in pieces; hand the whole to `encode` as `thought`."""
+        """The thought before drawing (rule B29), in pieces without leading newlines; hand the whole to
+        `encode` as `thought`."""
         self._check_task("answer")
         writer = self.writer([self._ids(text) for text in (system, prompt)], self._references(images))
-        return self._written(writer, self._newline(), decoding or Decoding(384, 0.3))
+        return without_leading_newlines(self._written(writer, self._newline(), decoding or Decoding(384, 0.3)))
 
     @torch.no_grad()
     def writer(self, texts: Sequence[Sequence[int]], references: Sequence[Reference] = ()) -> Writer:
@@ -320,9 +321,7 @@ class LightFusion:
         prefix = self.encoder.extend(self.encoder.images(references), texts)
         if not self.generation.coupled:
             return FrozenWriter(self.encoder, prefix)
-        return CoupledWriter(
-            self.encoder, prefix, ContextBuilder(self.generation, self.device, self.understanding)
-        )
+        return CoupledWriter(self.encoder, prefix, ContextBuilder(self.generation, self.device, self.understanding))
 
     def fit_size(self, width: int, height: int) -> tuple[int, int]:
         """The size rounded to the model's multiple, said in the log where it changes.
@@ -385,7 +384,7 @@ class LightFusion:
     def _tokenizer(self) -> Tokenizer:
         if self.tokenizer is None:
             raise CapabilityError(
-                "This model came without a tokenizer.json: name one with tokenizer=PATH when loading, or give token ids."
+                "This model came without a tokenizer: name one with tokenizer=PATH when loading, or give token ids."
             )
         return self.tokenizer
 
@@ -399,5 +398,3 @@ def default_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-

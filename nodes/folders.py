@@ -56,8 +56,8 @@ def model_path(name: str) -> Path:
             if path is not None:
                 return Path(path)
     raise CheckpointError(
-        f"The LightFusion model {name!r} is in no model folder. Put a LightFusion checkpoint (a .safetensors file, or a "
-        f"folder with config.json) into {folder_paths.get_folder_paths(FOLDER)[0]}, or choose {NANO!r}."
+        f"The LightFusion model {name!r} is in no model folder. Put a LightFusion checkpoint (a .safetensors file or "
+        f"a folder with config.json) into {folder_paths.get_folder_paths(FOLDER)[0]}, or choose {NANO!r}."
     )
 
 

@@ -20,8 +20,12 @@ class EmptyLightFusionLatent(io.ComfyNode):
             description="An empty latent in the channels and the stride that the model has.",
             inputs=[
                 io.Model.Input("model", tooltip="Gives the channels, the stride and the size of 0."),
-                io.Int.Input("width", default=0, min=0, max=16384, step=32, tooltip="Pixels; 0 is the model's own size."),
-                io.Int.Input("height", default=0, min=0, max=16384, step=32, tooltip="Pixels; 0 is the model's own size."),
+                io.Int.Input(
+                    "width", default=0, min=0, max=16384, step=32, tooltip="Pixels; 0 is the model's own size."
+                ),
+                io.Int.Input(
+                    "height", default=0, min=0, max=16384, step=32, tooltip="Pixels; 0 is the model's own size."
+                ),
                 io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="How many pictures."),
             ],
             outputs=[io.Latent.Output()],

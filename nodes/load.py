@@ -16,7 +16,7 @@ class LoadLightFusion(io.ComfyNode):
             node_id="LightFusionLoad",
             display_name="Load LightFusion",
             category="LightFusion",
-            description="Loads a LightFusion model as native MODEL, CLIP and VAE, for stock nodes and LightFusion's own.",
+            description="Loads a LightFusion model as native MODEL, CLIP and VAE, for stock nodes and its own.",
             inputs=[
                 io.Combo.Input(
                     "model",

@@ -14,8 +14,8 @@ PARTS = ("understanding", "generation", "vae")
 
 # What wrappers put in front: training frameworks, ComfyUI's all-in-one files, the authors' own models.
 _PREFIX = re.compile(
-    r"^(?:module\.|model\.diffusion_model\.|diffusion_model\.|first_stage_model\.|vae\.|vision_language_model\.|vgen_model\."
-    r"|text_encoders\.\w+\.transformer\.)"
+    r"^(?:(?:module|_orig_mod|model\.diffusion_model|diffusion_model|first_stage_model|vae|vision_language_model"
+    r"|vgen_model|text_encoders\.\w+\.transformer)\.)+"
 )
 
 # Buffers that some libraries save and all of them compute.
@@ -27,7 +27,9 @@ _LANGUAGE = re.compile(
     r"^(?:model\.language_model\.|language_model\.model\.|language_model\.|model\.)((?:embed_tokens|layers|norm)\..+)$"
 )
 _LM_HEAD = re.compile(r"^(?:language_model\.)?lm_head\.weight$")
-_WAN = re.compile(r"^(blocks|patch_embedding|text_embedding|time_embedding|time_projection|head|condition_embedder)\..+$")
+_WAN = re.compile(
+    r"^(blocks|patch_embedding|text_embedding|time_embedding|time_projection|head|condition_embedder)\..+$"
+)
 _WAN_TOP = {
     "proj_out.weight": "head.head.weight",
     "proj_out.bias": "head.head.bias",
@@ -59,14 +61,17 @@ _VAE_FROM_WAN = (
     (r"\.middle\.0\.", ".mid_block.resnets.0."),
     (r"\.middle\.1\.", ".mid_block.attentions.0."),
     (r"\.middle\.2\.", ".mid_block.resnets.1."),
-    (r"^(encoder|decoder)\.(down|up)samples\.(\d+)\.\2samples\.\d+\.(resample|time_conv)\.", r"\1.\2_blocks.\3.\2sampler.\4."),
+    (
+        r"^(encoder|decoder)\.(down|up)samples\.(\d+)\.\2samples\.\d+\.(resample|time_conv)\.",
+        r"\1.\2_blocks.\3.\2sampler.\4.",
+    ),
     (r"^(encoder|decoder)\.(down|up)samples\.(\d+)\.\2samples\.(\d+)\.", r"\1.\2_blocks.\3.resnets.\4."),
     (r"\.residual\.0\.", ".norm1."),
     (r"\.residual\.2\.", ".conv1."),
     (r"\.residual\.3\.", ".norm2."),
     (r"\.residual\.6\.", ".conv2."),
     (r"\.shortcut\.", ".conv_shortcut."),
-)  # fmt: skip
+)
 
 
 def canonical(name: str) -> tuple[str, str] | None:
@@ -74,8 +79,7 @@ def canonical(name: str) -> tuple[str, str] | None:
     name that belongs to no known layout."""
     if _DERIVED.search(name):
         return "derived", name
-    while match := _PREFIX.match(name):
-        name = name[match.end() :]
+    name = name[len(prefix(name)) :]
     if match := _FUSION.match(name):
         inner = match[2].replace("cross_attn.", "mm_attn.", 1) if match[2].startswith("cross_attn.") else match[2]
         return "generation", f"mm_attn_layers.{match[1]}.{inner}"
@@ -92,6 +96,26 @@ def canonical(name: str) -> tuple[str, str] | None:
     if _VAE.match(name):
         return "vae", _rewrite(name, _VAE_FROM_WAN)
     return None
+
+
+def prefix(name: str) -> str:
+    """What a wrapper put in front of a name; it may be nothing."""
+    match = _PREFIX.match(name)
+    return match[0] if match else ""
+
+
+def layout(part: str, names: list[str]) -> str:
+    """Whose names a part's tensors have in a file, in a few words."""
+    if part == "understanding":
+        new = any(".language_model." in name or name.startswith("language_model.") for name in names)
+        return "Qwen2.5-VL as transformers names it" + ("" if new else ", the older way")
+    if part == "vae":
+        diffusers = any(".mid_block." in name for name in names)
+        return "diffusers' AutoencoderKLWan" if diffusers else "Wan2.2's original, ComfyUI's too"
+    said = "diffusers' WanTransformer3DModel" if any(".attn1." in name for name in names) else "Wan's original"
+    if any("cross_attn_layers." in name for name in names):
+        return said + ", fusion under its older name (cross_attn_layers)"
+    return said + (", fusion as mm_attn_layers" if any("mm_attn_layers." in name for name in names) else "")
 
 
 def _rewrite(name: str, rules: tuple[tuple[str, str], ...]) -> str:

@@ -6,12 +6,11 @@ Loading is strict: every tensor that a module has must be there in its shape, an
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from pathlib import Path
-from typing import TypeVar
+from dataclasses import dataclass, field
+from typing import NoReturn, TypeVar
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from ..config import ModelConfig
 from ..errors import CheckpointError
@@ -19,11 +18,13 @@ from ..generation.layers import Attention, Layers, TorchLayers, attention
 from ..generation.tower import GenerationTower, keeps_float32
 from ..generation.vae import ImageVAE
 from ..understanding.tower import UnderstandingTower
+from .header import Entry
+from .model import config_source
 from .reader import Checkpoint
-from .shapes import fit_vae, match_preset
 
 _Module = TypeVar("_Module", bound=nn.Module)
-_UNUSED_IN_FROZEN = ("q_und_proj.weight", "q_und_proj.bias", "o_und_proj.weight")
+_Tower = TypeVar("_Tower", bound=GenerationTower)
+UNUSED_IN_FROZEN = ("q_und_proj.weight", "q_und_proj.bias", "o_und_proj.weight")
 
 
 @dataclass(slots=True)
@@ -51,33 +52,6 @@ class Difference:
 
 def _count(names: list) -> str:
     return f"{len(names)} tensor{'s are' if len(names) > 1 else ' is'}"
-
-
-def read_config(checkpoint: Checkpoint) -> ModelConfig:
-    """The configuration of a checkpoint: its folder's config.json, or the preset that its shapes are.
-
-    Raises:
-        CheckpointError: neither. ConfigError: a config.json that contradicts itself.
-    """
-    generation, vae = checkpoint.names("generation"), checkpoint.names("vae")
-    if not generation:
-        raise CheckpointError(
-            f"{checkpoint.path} holds no generation tower ({describe(checkpoint)}): a LightFusion checkpoint has Wan "
-            "blocks and fusion layers (mm_attn_layers). See `lightfusion inspect`."
-        )
-    file = checkpoint.folder / "config.json"
-    if file.is_file() and '"vgen_config"' in file.read_text(encoding="utf-8", errors="replace"):
-        config = ModelConfig.from_file(file)
-    else:
-        config = match_preset(generation, checkpoint.names("understanding"))
-    return replace(config, vae=fit_vae(config.vae, vae)) if vae else config
-
-
-def describe(checkpoint: Checkpoint) -> str:
-    """What a checkpoint holds, in a few words."""
-    parts = [f"{part} ({len(checkpoint.names(part))} tensors)" for part in ("understanding", "generation", "vae")
-             if checkpoint.names(part)]  # fmt: skip
-    return "it holds " + ", ".join(parts) if parts else "no tensor in it is known"
 
 
 def is_coupled(checkpoint: Checkpoint) -> bool:
@@ -112,10 +86,11 @@ def build_generation(
     dtype: torch.dtype,
     layers: Layers = TorchLayers,
     attention: Attention = attention,
-) -> GenerationTower:
-    """The generation tower without weights."""
+    kind: type[_Tower] = GenerationTower,  # type: ignore[assignment]  # no defaults for type variables
+) -> _Tower:
+    """The generation tower without weights, as `kind` of it."""
     with torch.device("meta"):
-        return GenerationTower(config, coupled=coupled, dtype=dtype, layers=layers, attention=attention)
+        return kind(config, coupled=coupled, dtype=dtype, layers=layers, attention=attention)
 
 
 def load_understanding(
@@ -136,20 +111,26 @@ def load_generation(
     device: torch.device,
     layers: Layers = TorchLayers,
     attention: Attention = attention,
-) -> GenerationTower:
+    kind: type[_Tower] = GenerationTower,  # type: ignore[assignment]  # no defaults for type variables
+) -> _Tower:
     """The generation tower of a checkpoint, frozen or coupled as its weights say. Raises CheckpointError."""
     coupled = is_coupled(checkpoint)
-    tower = build_generation(config, coupled=coupled, dtype=dtype, layers=layers, attention=attention)
-    ignored = () if coupled else _UNUSED_IN_FROZEN
+    tower = build_generation(config, coupled=coupled, dtype=dtype, layers=layers, attention=attention, kind=kind)
+    ignored = () if coupled else UNUSED_IN_FROZEN
     return fill(
         tower, checkpoint, "generation", device, lambda name: torch.float32 if keeps_float32(name) else dtype, ignored
     )
 
 
+def build_vae(config: ModelConfig) -> ImageVAE:
+    """The VAE without weights."""
+    with torch.device("meta"):
+        return ImageVAE(config.vae)
+
+
 def load_vae(checkpoint: Checkpoint, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> ImageVAE:
     """The VAE of a checkpoint. Raises CheckpointError."""
-    with torch.device("meta"):
-        vae = ImageVAE(config.vae)
+    vae = build_vae(config)
     fill(vae.model, checkpoint, "vae", device, lambda name: dtype)
     return vae.eval().requires_grad_(False)
 
@@ -165,32 +146,33 @@ def fill(
     """Give a module built without weights the checkpoint's, strictly.
 
     Raises:
-        CheckpointError: tensors missing, unexpected, of another shape, or with NaN or infinity in them.
+        CheckpointError: tensors missing, unexpected, of another shape, stored in a form that is not known,
+            or with NaN or infinity in them.
     """
+    checkpoint.check_storage(part)
     if difference := compare(checkpoint, part, module, ignored):
         raise CheckpointError(
-            f"{checkpoint.path} does not fit the model's {part} part: {difference}. See `lightfusion inspect`."
+            f"{checkpoint.source(part)} does not fit the {part} part of its configuration "
+            f"({config_source(checkpoint)}): {difference}. See `lightfusion inspect`."
         )
     state = {}
     for name in module.state_dict():
         tensor = checkpoint.tensor(part, name)
-        if not torch.isfinite(tensor.sum(dtype=torch.float32)) and not torch.isfinite(tensor).all():
-            raise CheckpointError(f"{checkpoint.path}: {name} holds NaN or infinity: the file is damaged; get it again.")
         state[name] = tensor.to(device, dtype_of(name))
+        if not is_finite(state[name]):
+            _refuse_values(checkpoint.entries[part, name], tensor, dtype_of(name))
     module.load_state_dict(state, assign=True)
     return module.eval().requires_grad_(False)
 
 
-def tokenizer_file(folder: Path, named: Path | None) -> Path | None:
-    """The tokenizer.json to use: the one that is named, or the one in the model's folder.
+def is_finite(tensor: Tensor) -> bool:
+    """Whether a tensor is free of NaN and infinity; in pieces, so that no second copy is made."""
+    pieces = tensor.reshape(-1).split(1 << 24)
+    # A sum is the quicker look; it can overflow where every number is finite
+    return all(bool(torch.isfinite(piece.sum(dtype=torch.float32))) or bool(piece.isfinite().all()) for piece in pieces)
 
-    Raises:
-        CheckpointError: one is named and is not there.
-    """
-    if named is not None:
-        file = named / "tokenizer.json" if named.is_dir() else named
-        if not file.is_file():
-            raise CheckpointError(f"{file} does not exist: give a tokenizer.json or the folder that holds it.")
-        return file
-    found = [file for file in (folder / "tokenizer.json", *sorted(folder.glob("*/tokenizer.json"))) if file.is_file()]
-    return found[0] if found else None
+
+def _refuse_values(entry: Entry, tensor: Tensor, dtype: torch.dtype) -> NoReturn:
+    if is_finite(tensor):
+        raise CheckpointError(f"{entry.file}: {entry.name} holds numbers beyond {dtype}: load it as bfloat16.")
+    raise CheckpointError(f"{entry.file}: {entry.name} holds NaN or infinity: the file is damaged; get it again.")

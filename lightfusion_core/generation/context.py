@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from copy import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
@@ -30,13 +30,14 @@ if TYPE_CHECKING:
 class VLMLayers(Protocol):
     """What a coupled model needs of the understanding tower."""
 
-    num_layers: int
+    @property
+    def num_layers(self) -> int: ...
 
-    def rotary(self, position_ids: Tensor) -> object:
+    def rotary(self, position_ids: Tensor) -> Any:
         """Position embeddings for ids (3, n), to hand to `layer`."""
 
     def layer(
-        self, index: int, hidden: Tensor, rotary: object, mask: Tensor, past: KeyValue | None
+        self, index: int, hidden: Tensor, rotary: Any, mask: Tensor, past: KeyValue | None
     ) -> tuple[Tensor, KeyValue]:
         """Run one layer on hidden (1, n, width); mask (n, past + n); returns it and its own keys, values."""
 
@@ -217,7 +218,8 @@ class ContextBuilder:
                 self._clean_time = tower.time(0, self.device)[1]
         fusion_mask = und.mask_after(past.fusion[0][0].shape[2] if past else 0)
         made: list[KeyValue] = []
-        for i in range(max(len(tower.blocks), len(tower.mm_attn_layers))):
+        depth = self._vlm().num_layers if tower.coupled else 0  # text answers need the VLM's last layer
+        for i in range(max(depth, len(tower.blocks), len(tower.mm_attn_layers))):
             und.run_layer(i)
             if stream is not None and i < len(tower.blocks):
                 stream = tower.blocks[i](stream, self._clean_time, wan, self.cross[i])
@@ -237,7 +239,7 @@ class ContextBuilder:
                     und.hidden = layer.add_to_und(und.hidden, masked_attention(q, keys, values, fusion_mask))
                 else:
                     und.hidden = layer.add_to_und(und.hidden, tower.attention(q, keys, values))
-            if queries is not None:
+            if stream is not None and queries is not None:
                 stream = layer.add_to_gen(stream, tower.attention(queries, keys, values))
         return SegmentKeys(made, und.made, und.hidden if tower.coupled else None)
 

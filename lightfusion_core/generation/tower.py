@@ -8,6 +8,7 @@ runs row by row, unpadded and unmasked.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from einops import rearrange
@@ -17,7 +18,7 @@ from ..config import ModelConfig
 from .blocks import Head, WanBlock
 from .context import BranchContext, Context
 from .fusion import FusionLayer
-from .layers import Attention, Layers, TorchLayers, attention, at
+from .layers import Attention, Layers, TorchLayers, at, attention
 
 
 class GenerationTower(nn.Module):
@@ -29,6 +30,9 @@ class GenerationTower(nn.Module):
         dtype: the compute dtype of the linear layers; the residual stream stays float32.
         layers, attention: leaf layers and attention function, see `layers.py`.
     """
+
+    blocks: Any  # WanBlocks; torch's ModuleList forgets what it holds
+    mm_attn_layers: Any  # FusionLayers, likewise
 
     def __init__(
         self,
@@ -104,8 +108,8 @@ class GenerationTower(nn.Module):
         rope = (torch.stack([cos for cos, _ in ropes])[:, None], torch.stack([sin for _, sin in ropes])[:, None])
         markers = [branch.markers.start() for branch in branches if branch.markers]
         for i in range(max(len(self.blocks), len(self.mm_attn_layers))):
-            for row in markers:
-                row.run_layer(i)
+            for marker in markers:
+                marker.run_layer(i)
             if i < len(self.blocks):
                 stream = self.blocks[i](stream, modulation, context.rope, context.cross[i])
             if i < len(self.mm_attn_layers):

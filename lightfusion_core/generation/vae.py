@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -32,6 +34,8 @@ def build_autoencoder(config: VAEConfig) -> nn.Module:
 class ImageVAE(nn.Module):
     """The autoencoder with the latent statistics that diffusers leaves to its callers."""
 
+    model: Any  # diffusers' class, whose attributes torch's types do not know
+
     def __init__(self, config: VAEConfig) -> None:
         super().__init__()
         self.config = config
@@ -46,7 +50,9 @@ class ImageVAE(nn.Module):
         return self.model.quant_conv.weight.dtype
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
-        mean, std = (torch.tensor(v, device=self.device).view(1, -1, 1, 1, 1) for v in (self.config.mean, self.config.std))
+        mean, std = (
+            torch.tensor(v, device=self.device).view(1, -1, 1, 1, 1) for v in (self.config.mean, self.config.std)
+        )
         return mean, std
 
     def encode(self, pixels: Tensor) -> Tensor:

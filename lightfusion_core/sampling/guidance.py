@@ -73,4 +73,3 @@ def _norm(velocity: Tensor, patch: int | None) -> Tensor:
 
 OFF = Guidance(text=1.0)
 """The prompted velocity as it is."""
-

@@ -37,7 +37,8 @@ class Sampling:
 def make_noise(shape: Sequence[int], seeds: Sequence[int], device: torch.device | str = "cpu") -> Tensor:
     """Noise (B, *shape) float32, image k from `seeds[k]` by a generator of its own on the CPU, so that an
     image is the same alone, in a batch, and on another device."""
-    drawn = [torch.randn(*shape, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    # hosts hand out seeds up to 2**64 - 1, and image k's is k above that
+    drawn = [torch.randn(*shape, generator=torch.Generator().manual_seed(seed % 2**64)) for seed in seeds]
     return torch.stack(drawn).to(device)
 
 
@@ -100,18 +101,21 @@ def sample(
     Returns:
         Normalised latents (B, C, 1, h, w) float32.
     """
-    if latent is None and (sampling.denoise < 1 or mask is not None):
-        raise InputError("A partial or masked run needs the latent that it starts from.")
-    full = make_schedule(sampling.steps, sampling.shift)
-    schedule = full.last(sampling.denoise)
-    x = noise
-    if sampling.denoise < 1:
-        x = blend(noise, latent, schedule.sigmas[0])
-    predict: Predict = lambda x, sigma, timestep: velocity(x, timestep)  # noqa: E731
-    if mask is not None:
-        predict = _keep_unmasked(predict, noise, latent, mask)
-    drawn = solver(sampling.solver)(predict, x, schedule, on_step)
-    return drawn if mask is None else torch.lerp(latent.expand_as(drawn), drawn, mask.expand_as(drawn))
+    schedule = make_schedule(sampling.steps, sampling.shift).last(sampling.denoise)
+    solve = solver(sampling.solver)
+
+    def predict(x: Tensor, sigma: float, timestep: int) -> Tensor:
+        return velocity(x, timestep)
+
+    if latent is None:
+        if sampling.denoise < 1 or mask is not None:
+            raise InputError("A partial or masked run needs the latent that it starts from.")
+        return solve(predict, noise, schedule, on_step)
+    x = blend(noise, latent, schedule.sigmas[0]) if sampling.denoise < 1 else noise
+    if mask is None:
+        return solve(predict, x, schedule, on_step)
+    drawn = solve(_keep_unmasked(predict, noise, latent, mask), x, schedule, on_step)
+    return torch.lerp(latent.expand_as(drawn), drawn, mask.expand_as(drawn))
 
 
 def blend(noise: Tensor, latent: Tensor, sigma: float) -> Tensor:

@@ -40,7 +40,7 @@ class Decoding:
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise InputError(f"An answer needs a length of at least 1 token, found {self.max_tokens}.")
-        if self.temperature < 0:
+        if not self.temperature >= 0:
             raise InputError(f"The temperature must be 0 (greedy) or more, found {self.temperature}.")
 
     def chooser(self) -> Callable[[Tensor], int]:
@@ -83,6 +83,7 @@ class CoupledWriter:
         self.end = Prefix(self.encoder.add_text(self.end, ids).segments[-1:])
         made = self.builder.run(self.end.segments[0], self.keys)
         self.keys = SegmentKeys.join([part for part in (self.keys, made) if part])
+        assert made.hidden is not None  # a coupled model keeps it
         return self.encoder.tower.logits(made.hidden[:, -1:])[0, 0]
 
 
@@ -118,6 +119,16 @@ def stream_text(tokens: Iterator[int], tokenizer: Tokenizer) -> Iterator[str]:
     text = tokenizer.decode(ids)
     if len(text) > said:
         yield text[said:]
+
+
+def without_leading_newlines(pieces: Iterator[str]) -> Iterator[str]:
+    """The pieces of a text from its first character on that is no newline (rule B29)."""
+    begun = False
+    for piece in pieces:
+        piece = piece if begun else piece.lstrip("\n")
+        begun = begun or bool(piece)
+        if piece:
+            yield piece
 
 
 def chat_prefix(

@@ -3,21 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..config import SpecialTokens
 from ..errors import CheckpointError
 
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer as Backend
+
 
 class Tokenizer:
-    """A `tokenizer.json` and the ids of the tokens that frame segments (rule B2)."""
+    """A tokenizer and the ids of the tokens that frame segments (rule B2).
+
+    Args:
+        path: a tokenizer.json, or a folder with vocab.json, merges.txt and tokenizer_config.json.
+        special: the names of the framing tokens.
+
+    Raises:
+        CheckpointError: files that are no tokenizer, or one that lacks the tokens.
+    """
 
     def __init__(self, path: Path, special: SpecialTokens) -> None:
-        from tokenizers import Tokenizer as Backend
-
         try:
-            self._backend = Backend.from_file(str(path))
-        except Exception as error:  # the library raises bare Exception for every fault of the file
-            raise CheckpointError(f"{path} is not a tokenizer.json that this tokenizers library reads: {error}.") from None
+            self._backend = _from_folder(path) if path.is_dir() else _from_file(path)
+        except Exception as error:  # both libraries raise bare Exception for every fault of a file
+            raise CheckpointError(f"{path} is not a tokenizer that the tokenizers library reads: {error}.") from None
         self._path = path
         self.bos, self.eos, self.sov, self.eov = (
             self.id(name) for name in (special.bos, special.eos, special.sov, special.eov)
@@ -37,3 +47,16 @@ class Tokenizer:
     def decode(self, ids: list[int]) -> str:
         """The string of ids, special tokens left out."""
         return self._backend.decode(ids, skip_special_tokens=True)
+
+
+def _from_file(path: Path) -> Backend:
+    from tokenizers import Tokenizer as Backend
+
+    return Backend.from_file(str(path))
+
+
+def _from_folder(path: Path) -> Backend:
+    """The older form, which transformers puts together."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(str(path), local_files_only=True).backend_tokenizer

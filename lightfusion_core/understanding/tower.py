@@ -9,6 +9,7 @@ end in this file.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -28,6 +29,8 @@ class UnderstandingTower(nn.Module):
         layers: leaf layers to build with, see `generation/layers.py`; None for torch's own.
         with_lm_head: False for weights without the output projection (they cannot answer).
     """
+
+    model: Any  # transformers' classes, whose attributes torch's types do not know
 
     def __init__(self, config: ModelConfig, *, layers: Layers | None = None, with_lm_head: bool = True) -> None:
         super().__init__()

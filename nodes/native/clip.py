@@ -41,7 +41,9 @@ class TextTokens:
 class UnderstandingModel(nn.Module):
     """The understanding tower with the calls that a CLIP makes of its model."""
 
-    def __init__(self, checkpoint: Checkpoint, config: ModelConfig, tokenizer: Tokenizer, dtype: torch.dtype, coupled: bool) -> None:
+    def __init__(
+        self, checkpoint: Checkpoint, config: ModelConfig, tokenizer: Tokenizer, dtype: torch.dtype, coupled: bool
+    ) -> None:
         super().__init__()
         self.config, self.dtypes = config, {dtype}
         offload_device = comfy.model_management.text_encoder_offload_device()

@@ -41,9 +41,7 @@ class LightFusionVAE(comfy.sd.VAE):
         self.first_stage_model = FirstStage(vae)
         width = vae.config.decoder_base_dim / 256
         self.memory_used_encode = lambda shape, dtype: 3300 * width * shape[-2] * shape[-1] * _bytes(dtype)
-        self.memory_used_decode = (
-            lambda shape, dtype: 8000 * width * shape[-2] * shape[-1] * stride**2 * _bytes(dtype)
-        )
+        self.memory_used_decode = lambda shape, dtype: 8000 * width * shape[-2] * shape[-1] * stride**2 * _bytes(dtype)
         self.downscale_ratio = (lambda frames: max(0, (frames + 3) // 4), stride, stride)
         self.upscale_ratio = (lambda frames: max(0, frames * 4 - 3), stride, stride)
         self.downscale_index_formula = (4, stride, stride)

@@ -408,7 +408,8 @@ class Replay:
         rope = multimodal_rope(target.und_position_ids(), text.mrope_section, text.rope_theta, "cpu")
         for i, layer in enumerate(self.lf.generation.mm_attn_layers):
             weight, bias = (
-                file.tensor("generation", f"mm_attn_layers.{i}.mm_attn.q_und_proj.{kind}") for kind in ("weight", "bias")
+                file.tensor("generation", f"mm_attn_layers.{i}.mm_attn.q_und_proj.{kind}")
+                for kind in ("weight", "bias")
             )
             hidden = layer.llm_norm(markers[min(i, len(markers) - 1)].unsqueeze(0))
             q = layer.mm_attn.q_norm(layer.mm_attn.split_heads(nn.functional.linear(hidden, weight, bias)))

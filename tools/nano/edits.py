@@ -53,7 +53,8 @@ def sample_reference(rng: random.Random, kind: str, held_out: bool = False) -> R
     second = random_scene(rng, 1, plain=0.3)
     things = (first.things[0], second.things[0])
     # A reference that already is the answer would teach to copy it.
-    if first.background == second.background or (things[0].shape, things[0].color) == (things[1].shape, things[1].color):
+    alike = (things[0].shape, things[0].color) == (things[1].shape, things[1].color)
+    if alike or first.background == second.background:
         return sample_reference(rng, kind, held_out)
     if kind == "both_objects":
         return ReferenceSample(kind, instruction, (first, second), Scene(scatter(rng, things), first.background))

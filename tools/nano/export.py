@@ -1,6 +1,6 @@
 """Put the trained parts together as the model that ships: bf16, in the authors' key names.
 
-    python -m tools.nano.export lightfusion_core/nano
+python -m tools.nano.export lightfusion_core/nano
 """
 
 from __future__ import annotations

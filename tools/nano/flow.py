@@ -36,7 +36,7 @@ def new_generation(config: ModelConfig, seed: int = 0) -> GenerationTower:
         for block in tower.blocks:
             for layer in (block.self_attn.o, block.cross_attn.o, block.ffn[2]):
                 layer.weight.data.mul_(0.3)
-        torch.nn.init.normal_(tower.time_projection[1].weight, std=0.02)
+        torch.nn.init.normal_(tower.get_parameter("time_projection.1.weight"), std=0.02)
     return tower
 
 
@@ -47,7 +47,9 @@ class TextContext:
     positions: (B, 3, n + 2).
     """
 
-    def __init__(self, tower: UnderstandingTower, prompts: list[list[int]], extent: int, markers: tuple[int, int]) -> None:
+    def __init__(
+        self, tower: UnderstandingTower, prompts: list[list[int]], extent: int, markers: tuple[int, int]
+    ) -> None:
         ids, lengths = padded(prompts)
         count, longest = ids.shape
         ids = torch.cat([ids, torch.tensor([markers]).expand(count, -1)], dim=1)
@@ -99,4 +101,5 @@ def batch_rope(positions: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
     """Fusion tables (B, 1, n, head_dim) for positions (B, 3, n)."""
     flat = positions.transpose(0, 1).flatten(1)
     cos, sin = multimodal_rope(flat, config.text.mrope_section, config.text.rope_theta, "cpu")
-    return tuple(table.view(len(positions), 1, -1, table.shape[-1]) for table in (cos, sin))
+    shape = (len(positions), 1, -1, cos.shape[-1])
+    return cos.view(shape), sin.view(shape)

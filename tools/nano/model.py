@@ -30,7 +30,7 @@ VAE_EXPORT = RUNS / "export"
 def nano_config(vae: VAEConfig | None = None) -> ModelConfig:
     """Nano's configuration; `vae` as its training exported it (its widths matter to nothing else)."""
     return ModelConfig(
-        name="lightfusion-nano",
+        name="nano",
         text=TextConfig(
             vocab_size=832,
             hidden_size=192,
@@ -50,7 +50,15 @@ def nano_config(vae: VAEConfig | None = None) -> ModelConfig:
             fullatt_block_indexes=(0, 1, 2, 3),
         ),
         dit=DiTConfig(
-            dim=192, num_layers=8, num_heads=6, ffn_dim=512, in_dim=16, out_dim=16, freq_dim=64, text_dim=64, text_len=16
+            dim=192,
+            num_layers=8,
+            num_heads=6,
+            ffn_dim=512,
+            in_dim=16,
+            out_dim=16,
+            freq_dim=64,
+            text_dim=64,
+            text_len=16,
         ),
         fusion=FusionConfig(num_layers=7, hidden_size=192, num_attention_heads=6),
         vae=vae or _placeholder_vae(),

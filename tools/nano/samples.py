@@ -73,9 +73,9 @@ class EditSample:
                 kept |= coverage_of(thing, width, height) > 0
             return ~ndimage.binary_erosion(kept, iterations=2)
         changed = np.zeros((height, width), bool)
-        for thing in (self.before, self.after):
-            if thing is not None:
-                changed |= coverage_of(thing, width, height) > 0
+        for changing in (self.before, self.after):
+            if changing is not None:
+                changed |= coverage_of(changing, width, height) > 0
         return ndimage.binary_dilation(changed, iterations=3)
 
 

@@ -124,10 +124,8 @@ def relate(rng: random.Random, first: Thing, relation: str, second: Thing) -> tu
 
 def random_size(rng: random.Random, count: int) -> str:
     """A size that suits a picture of so many things."""
-    choices = ("medium", "large", "large") if count == 1 else ("small", "medium", "medium", "large")
-    if count >= 3:
-        choices = ("small", "medium")
-    return rng.choice(choices)
+    choices = {1: ("medium", "large", "large"), 2: ("small", "medium", "medium", "large")}
+    return rng.choice(choices.get(count, ("small", "medium")))
 
 
 def random_thing(rng: random.Random, count: int = 1) -> Thing:

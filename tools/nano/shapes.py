@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from functools import cache
 
@@ -40,14 +41,14 @@ def _triangle(x: Array, y: Array) -> Array:
 
 def _star(x: Array, y: Array) -> Array:
     """Five points, one up: the plane folded into one tenth of it, then one edge."""
-    step = 2 * np.pi / 5
+    step = 2 * math.pi / 5
     angle = np.arctan2(x, -y)
     angle = np.abs(angle - np.float32(step) * np.round(angle / np.float32(step)))
     radius = np.sqrt(x * x + y * y)
     u, v = radius * np.cos(angle), radius * np.sin(angle)
-    inner_u, inner_v = _STAR_INNER * np.cos(step / 2), _STAR_INNER * np.sin(step / 2)
+    inner_u, inner_v = _STAR_INNER * math.cos(step / 2), _STAR_INNER * math.sin(step / 2)
     edge_u, edge_v = inner_u - _STAR_OUTER, inner_v
-    length = np.hypot(edge_u, edge_v)
+    length = math.hypot(edge_u, edge_v)
     return ((u - np.float32(_STAR_OUTER)) * np.float32(edge_v) - v * np.float32(edge_u)) / np.float32(length)
 
 

@@ -7,42 +7,44 @@ their weights.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from diffusers import AutoencoderKLWan
 from torch import Tensor, nn
 
 
-def _conv(layer: nn.Module, x: Tensor) -> Tensor:
+def _conv(layer: Any, x: Tensor) -> Tensor:
     weight = layer.weight
     if weight.dim() == 5:
         weight = weight[:, :, -1]
     return F.conv2d(x, weight, layer.bias, padding=weight.shape[-1] // 2)
 
 
-def _norm(layer: nn.Module, x: Tensor) -> Tensor:
+def _norm(layer: Any, x: Tensor) -> Tensor:
     scale = torch.rsqrt(x.float().square().mean(dim=1, keepdim=True) + 1e-12)
     return (x * scale * layer.gamma.view(1, -1, 1, 1)).to(x.dtype)
 
 
-def _resnet(block: nn.Module, x: Tensor) -> Tensor:
+def _resnet(block: Any, x: Tensor) -> Tensor:
     shortcut = x if isinstance(block.conv_shortcut, nn.Identity) else _conv(block.conv_shortcut, x)
     x = _conv(block.conv1, F.silu(_norm(block.norm1, x)))
     return shortcut + _conv(block.conv2, F.silu(_norm(block.norm2, x)))
 
 
-def _attention(block: nn.Module, x: Tensor) -> Tensor:
+def _attention(block: Any, x: Tensor) -> Tensor:
     height, width = x.shape[2:]
     q, k, v = block.to_qkv(_norm(block.norm, x)).flatten(2).transpose(1, 2).unsqueeze(1).chunk(3, dim=-1)
     out = F.scaled_dot_product_attention(q, k, v).squeeze(1).transpose(1, 2).unflatten(2, (height, width))
     return x + block.proj(out)
 
 
-def _middle(block: nn.Module, x: Tensor) -> Tensor:
+def _middle(block: Any, x: Tensor) -> Tensor:
     return _resnet(block.resnets[1], _attention(block.attentions[0], _resnet(block.resnets[0], x)))
 
 
-def _average_down(shortcut: nn.Module, x: Tensor) -> Tensor:
+def _average_down(shortcut: Any, x: Tensor) -> Tensor:
     """The residual past a down block. With time in it (factor_t 2), a frame of zeros stands before the picture."""
     x = F.pixel_unshuffle(x, shortcut.factor_s) if shortcut.factor_s > 1 else x
     if shortcut.factor_t == 2:
@@ -52,14 +54,14 @@ def _average_down(shortcut: nn.Module, x: Tensor) -> Tensor:
     return x.unflatten(1, (shortcut.out_channels, shortcut.group_size)).mean(dim=2)
 
 
-def _duplicate_up(shortcut: nn.Module, x: Tensor) -> Tensor:
+def _duplicate_up(shortcut: Any, x: Tensor) -> Tensor:
     """The residual past an up block. With time in it, the picture is the last of the frames made."""
     x = x.repeat_interleave(shortcut.repeats, dim=1)
     x = x.unflatten(1, (shortcut.out_channels, shortcut.factor_t, shortcut.factor_s**2))[:, :, -1]
     return F.pixel_shuffle(x.flatten(1, 2), shortcut.factor_s)
 
 
-def _down(block: nn.Module, x: Tensor) -> Tensor:
+def _down(block: Any, x: Tensor) -> Tensor:
     shortcut = _average_down(block.avg_shortcut, x)
     for resnet in block.resnets:
         x = _resnet(resnet, x)
@@ -68,7 +70,7 @@ def _down(block: nn.Module, x: Tensor) -> Tensor:
     return x + shortcut
 
 
-def _up(block: nn.Module, x: Tensor) -> Tensor:
+def _up(block: Any, x: Tensor) -> Tensor:
     shortcut = None if block.avg_shortcut is None else _duplicate_up(block.avg_shortcut, x)
     for resnet in block.resnets:
         x = _resnet(resnet, x)

@@ -37,26 +37,31 @@ MEAN_DECAY = 0.999
 
 
 class Drawings:
-    """Batches of prompts and clean latents, from a random generator of their own."""
+    """Prompts with the clean latents of what they ask for, drawn and encoded once for all epochs."""
 
-    def __init__(self, tokenizer: Tokenizer, vae: torch.nn.Module, simple: float) -> None:
-        self.tokenizer, self.vae, self.simple = tokenizer, vae, simple
-        self.config = read_vae_config()
+    def __init__(self, tokenizer: Tokenizer, vae: torch.nn.Module, count: int, simple: float, seed: int) -> None:
+        self.tokenizer, rng = tokenizer, random.Random(seed)
+        self.prompts: list[list[int]] = []
+        latents = []
+        for start in range(0, count, 64):
+            pictures = []
+            for _ in range(min(64, count - start)):
+                category = rng.choice(("single_object", "colors", "colors")) if rng.random() < simple else None
+                sample = sample_prompt(rng, category or rng.choice(CATEGORIES))
+                self.prompts.append(tokenizer.encode(sample.prompt))
+                pictures.append(render(sample.scene, SIZE))
+            pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+            with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+                latents.append(encode(vae, pixels)[0].float())
+        config = read_vae_config()
+        mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (config.mean, config.std))
+        self.latents = ((torch.cat(latents) - mean) / std).unsqueeze(2)
 
     def batch(self, rng: random.Random, count: int) -> tuple[list[list[int]], Tensor]:
-        """Token ids of `count` prompts and the normalised latents (count, C, 1, h, w) of what they ask for."""
-        ids, pictures = [], []
-        for _ in range(count):
-            category = rng.choice(("single_object", "colors", "colors")) if rng.random() < self.simple else None
-            sample = sample_prompt(rng, category or rng.choice(CATEGORIES))
-            text = [] if rng.random() < DROP_TEXT else self.tokenizer.encode(sample.prompt)
-            ids.append([self.tokenizer.bos, *text, self.tokenizer.eos])
-            pictures.append(render(sample.scene, SIZE))
-        pixels = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
-        mean, std = (torch.tensor(v).view(1, -1, 1, 1) for v in (self.config.mean, self.config.std))
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            latent = encode(self.vae, pixels)[0].float()
-        return ids, ((latent - mean) / std).unsqueeze(2)
+        """Token ids of `count` prompts, some dropped, and normalised latents (count, C, 1, h, w)."""
+        chosen = rng.choices(range(len(self.prompts)), k=count)
+        texts = [[] if rng.random() < DROP_TEXT else self.prompts[index] for index in chosen]
+        return [[self.tokenizer.bos, *text, self.tokenizer.eos] for text in texts], self.latents[chosen]
 
 
 def loss_of(
@@ -84,6 +89,7 @@ def main() -> None:
     parser.add_argument("--plan", type=int, default=20000, help="steps over which the learning rate falls")
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=1e-3)
+    parser.add_argument("--pictures", type=int, default=40000, help="how many are drawn for all epochs")
     parser.add_argument("--simple", type=float, default=0.0, help="share of prompts for a single thing")
     parser.add_argument("--shift", type=float, default=nano_config().defaults.shift)
     parser.add_argument("--seed", type=int, default=0)
@@ -94,7 +100,8 @@ def main() -> None:
     vlm.load_state_dict(torch.load(VLM, weights_only=True)["tower"])
     vlm.eval().requires_grad_(False)
     vae = load_vae(Checkpoint.open(VAE_EXPORT), config, torch.float32, torch.device("cpu")).model
-    drawings = Drawings(tokenizer, vae, options.simple)
+    drawings = Drawings(tokenizer, vae, options.pictures, options.simple, options.seed)
+    print(f"drew {options.pictures} pictures", flush=True)
     tower = new_generation(config, options.seed)
     mean = new_generation(config, options.seed).requires_grad_(False)
     optimizer = torch.optim.AdamW(tower.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)

@@ -18,11 +18,13 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan
+from diffusers.models.autoencoders.autoencoder_kl_wan import WanResidualBlock
 from torch import Tensor
 
 from lightfusion_core.config import VAEConfig
 from lightfusion_core.generation.vae import build_autoencoder
 
+from .muon import Muon
 from .single_frame import decode, encode
 from .vae_check import check, save_sheet
 from .vae_data import picture_batch
@@ -41,10 +43,12 @@ CONFIG = VAEConfig(
     preview_bias=(0.0, 0.0, 0.0),
 )
 
-PIXELS = 128  # per batch, in units of 1024: 32 crops or 8 whole pictures
-EDGES = 1.0  # weight of the gradients' error beside that of the values
-DIVERGENCE = 2e-4  # weight of the latents' divergence from a normal distribution, nats per value
-LATENT_NOISE = 0.12  # largest deviation of the noise on the latents, in units of the latents' own
+PIXELS = 64  # per batch, in units of 1024: 16 crops or 4 whole pictures
+SQUARES = 2.0  # weight of the squared error beside the absolute: it finds the colours, that keeps areas flat
+EDGES = 1.0  # weight of the gradients' absolute error
+DIVERGENCE = 5e-4  # weight of the latents' divergence from a normal distribution, nats per value
+LATENT_NOISE = 0.2  # largest deviation of the noise on the latents, in units of the latents' own
+ADAM_RATE = 2e-3
 
 
 def new_vae(seed: int) -> AutoencoderKLWan:
@@ -52,11 +56,26 @@ def new_vae(seed: int) -> AutoencoderKLWan:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         vae = build_autoencoder(CONFIG)
-    for parameter in vae.parameters():
-        if parameter.dim() == 5 and parameter.shape[2] > 1:
-            # The weights for the frames before, which a single picture does not have.
-            parameter.data[:, :, :-1] = 0
+        for parameter in vae.parameters():
+            if parameter.dim() == 5:
+                # Zeros for the frames before, which a single picture does not have.
+                last = parameter.data[:, :, -1]
+                parameter.data.zero_()
+                torch.nn.init.normal_(last, std=last[0].numel() ** -0.5)
+        for module in vae.modules():
+            if isinstance(module, WanResidualBlock):
+                module.conv2.weight.data.mul_(0.3)
     return vae
+
+
+def optimizers(vae: AutoencoderKLWan, rate: float) -> tuple[torch.optim.Optimizer, ...]:
+    """Muon for the weights inside, Adam for the first and last layers, gains and biases."""
+    inner: list[torch.nn.Parameter] = []
+    outer: list[torch.nn.Parameter] = []
+    for name, parameter in vae.named_parameters():
+        inside = name.endswith("weight") and "conv_in" not in name and name != "decoder.conv_out.weight"
+        (inner if inside else outer).append(parameter)
+    return Muon(inner, lr=rate), torch.optim.AdamW(outer, lr=ADAM_RATE, betas=(0.9, 0.99), weight_decay=1e-3)
 
 
 def losses(vae: AutoencoderKLWan, pictures: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -69,14 +88,20 @@ def losses(vae: AutoencoderKLWan, pictures: Tensor, generator: torch.Generator) 
     error = decode(vae, latents) - pictures
     edges = (error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()) / 2
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-    return {"value": error.abs().mean(), "edges": edges, "divergence": divergence, "scale": scale}
+    return {
+        "value": error.abs().mean(),
+        "squares": error.square().mean(),
+        "edges": edges,
+        "divergence": divergence,
+        "scale": scale,
+    }
 
 
-def learning_rate(step: int, steps: int, peak: float) -> float:
-    """A short rise, then half a cosine down to a hundredth."""
-    if step < 100:
-        return peak * (step + 1) / 100
-    return peak * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * (step - 100) / max(1, steps - 100))))
+def pace_of(step: int, steps: int) -> float:
+    """The learning rate's share of its peak: a short rise, then half a cosine down to a hundredth."""
+    if step < 50:
+        return (step + 1) / 50
+    return 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * (step - 50) / max(1, steps - 50)))
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -84,12 +109,14 @@ def train(arguments: argparse.Namespace) -> None:
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     vae = new_vae(arguments.seed)
-    optimizer = torch.optim.AdamW(vae.parameters(), lr=arguments.rate, betas=(0.9, 0.99), weight_decay=1e-3)
+    both = optimizers(vae, arguments.rate)
+    peaks = [group["lr"] for optimizer in both for group in optimizer.param_groups]
     first, curve = 0, []
     if (folder / "checkpoint.pt").exists():
         state = torch.load(folder / "checkpoint.pt", weights_only=True)
         vae.load_state_dict(state["vae"])
-        optimizer.load_state_dict(state["optimizer"])
+        for optimizer, saved_state in zip(both, state["optimizers"], strict=True):
+            optimizer.load_state_dict(saved_state)
         first, curve = state["step"], state["curve"]
     started = saved = time.monotonic()
     recent: list[dict[str, float]] = []
@@ -98,15 +125,17 @@ def train(arguments: argparse.Namespace) -> None:
         generator = torch.Generator().manual_seed(arguments.seed * 1_000_003 + step)
         whole = step >= arguments.crops * arguments.steps
         pictures = picture_batch(arguments.seed, step, whole, PIXELS)
-        for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, arguments.steps, arguments.rate)
+        groups = [group for optimizer in both for group in optimizer.param_groups]
+        for group, peak in zip(groups, peaks, strict=True):
+            group["lr"] = peak * pace_of(step, arguments.steps)
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
             terms = losses(vae, pictures, generator)
-        loss = terms["value"] + EDGES * terms["edges"] + DIVERGENCE * terms["divergence"]
-        optimizer.zero_grad()
+        loss = terms["value"] + SQUARES * terms["squares"] + EDGES * terms["edges"]
+        loss = loss + DIVERGENCE * terms["divergence"]
+        vae.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(vae.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in both:
+            optimizer.step()
         recent.append({name: float(term.detach()) for name, term in terms.items()})
         if (step + 1) % 50 == 0 or step + 1 == arguments.steps:
             means = {name: sum(item[name] for item in recent) / len(recent) for name in recent[0]}
@@ -118,7 +147,12 @@ def train(arguments: argparse.Namespace) -> None:
             print(f"{step + 1}/{arguments.steps}  {line}  {pace:.2f} s a step, {left:.0f} min left", flush=True)
         if time.monotonic() - saved > 180 or step + 1 == arguments.steps:
             saved = time.monotonic()
-            state = {"vae": vae.state_dict(), "optimizer": optimizer.state_dict(), "step": step + 1, "curve": curve}
+            state = {
+                "vae": vae.state_dict(),
+                "optimizers": [optimizer.state_dict() for optimizer in both],
+                "step": step + 1,
+                "curve": curve,
+            }
             torch.save(state, folder / "checkpoint.tmp")
             (folder / "checkpoint.tmp").replace(folder / "checkpoint.pt")
             save_sheet(vae, folder / "sheet.png")
@@ -150,9 +184,9 @@ def load(folder: Path) -> AutoencoderKLWan:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.nano.train_vae", description=__doc__.split("\n")[0])
     parser.add_argument("--folder", type=Path, default=FOLDER, help="checkpoints and sheets (default: %(default)s)")
-    parser.add_argument("--steps", type=int, default=6000, help="length of the whole training (default: %(default)s)")
+    parser.add_argument("--steps", type=int, default=7000, help="length of the whole training (default: %(default)s)")
     parser.add_argument("--crops", type=float, default=0.5, help="share of the steps on crops (default: %(default)s)")
-    parser.add_argument("--rate", type=float, default=2e-3, help="peak learning rate (default: %(default)s)")
+    parser.add_argument("--rate", type=float, default=0.012, help="Muon's peak learning rate (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="train in float32 throughout")
@@ -162,7 +196,8 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     if arguments.check:
         for noise in (0.0, 0.1):
-            print(f"latent noise {noise}:", {key: round(v, 4) for key, v in check(load(arguments.folder), 0, noise=noise).items()})
+            figures = check(load(arguments.folder), arguments.seed, noise=noise)
+            print(f"latent noise {noise}:", "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
     if arguments.export:
         print(export(load(arguments.folder), CONFIG, arguments.export))
     if not arguments.check and not arguments.export:

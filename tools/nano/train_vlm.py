@@ -26,7 +26,7 @@ from lightfusion_core.understanding.tower import UnderstandingTower
 
 from .edits import sample_edit
 from .model import RUNS, SIZE, TOKENIZER, nano_config
-from .prompts import CATEGORIES, EDITS, QUESTIONS, sample_caption, sample_prompt, sample_question
+from .prompts import CATEGORIES, EDITS, sample_caption, sample_prompt, sample_question
 from .questions import caption
 from .states import padded, run_layers, see, vit_patches
 from .world import render

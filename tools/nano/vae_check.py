@@ -59,6 +59,8 @@ def save_sheet(vae: AutoencoderKLWan, path: Path, seed: int = 0, columns: int = 
     lines = []
     for start in range(0, len(pictures), columns):
         for line in (pictures, made):
-            lines.append(np.concatenate([np.pad(item, ((1, 1), (1, 1), (0, 0))) for item in line[start : start + columns]], 1))
+            lines.append(
+                np.concatenate([np.pad(item, ((1, 1), (1, 1), (0, 0))) for item in line[start : start + columns]], 1)
+            )
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.concatenate(lines)).save(path)

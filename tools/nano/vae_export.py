@@ -80,7 +80,8 @@ def export(vae: AutoencoderKLWan, config: VAEConfig, folder: Path) -> str:
     folder.mkdir(parents=True, exist_ok=True)
     state: dict[str, Tensor] = vae.state_dict()
     weights = {
-        original_name(name, config.num_res_blocks): value.to(torch.bfloat16).contiguous() for name, value in state.items()
+        original_name(name, config.num_res_blocks): value.to(torch.bfloat16).contiguous()
+        for name, value in state.items()
     }
     if len(weights) != len(state):
         raise ValueError(f"{len(state)} tensors have only {len(weights)} original names: the map is wrong.")

@@ -118,9 +118,7 @@ def _background(background: Background, width: int, height: int) -> NDArray[np.f
         wave = np.abs((centre * _STRIPES / 2 - 0.25) % 1 - 0.5) * 2 - 0.5
         share = np.clip(0.5 - wave * length / _STRIPES, 0, 1)
     line = first + (second - first) * share[:, None]
-    picture = np.broadcast_to(line[None, :] if along_x else line[:, None], (height, width, 3))
-    picture.flags.writeable = False
-    return picture
+    return np.broadcast_to((line[None, :] if along_x else line[:, None]).astype(np.float32), (height, width, 3))
 
 
 def render_background(background: Background, width: int, height: int) -> NDArray[np.float32]:

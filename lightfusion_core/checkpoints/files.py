@@ -1,0 +1,136 @@
+"""Which safetensors files a path stands for, and one such file with its tensors."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ..errors import CheckpointError
+from .header import Header, read_header
+
+_INDEX = ".safetensors.index.json"
+_PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+
+
+class TensorFile:
+    """One safetensors file: its header at once, its tensors mapped from it when they are asked for."""
+
+    def __init__(self, header: Header) -> None:
+        self.path, self.header = header.file, header
+        self._handle: Any = None
+
+    @classmethod
+    def open(cls, path: Path) -> TensorFile:
+        """Read the header of a whole file.
+
+        Raises:
+            CheckpointError: not safetensors, damaged, or cut off.
+        """
+        header = read_header(path)
+        if header.fault:
+            raise CheckpointError(header.fault)
+        return cls(header)
+
+    @cached_property
+    def siblings(self) -> dict[str, list[str]]:
+        """The last parts of all names by what comes before: "a.b.weight" is one of the siblings of "a.b"."""
+        found: dict[str, list[str]] = {}
+        for name in self.header.entries:
+            stem, _, last = name.rpartition(".")
+            found.setdefault(stem, []).append(last)
+        return found
+
+    @cached_property
+    def quantised_layers(self) -> dict[str, Any]:
+        """What the header's metadata says of quantised layers, by their name.
+
+        Raises:
+            CheckpointError: it says something, and not in the form that is known.
+        """
+        said = self.header.metadata.get("_quantization_metadata")
+        if said is None:
+            return {}
+        try:
+            return dict(json.loads(said)["layers"])
+        except (ValueError, TypeError, KeyError):
+            raise CheckpointError(
+                f"{self.path} says how it is quantised in a form that is not known: use a bf16 or a scaled fp8 file."
+            ) from None
+
+    def tensor(self, name: str) -> Tensor:
+        """One tensor, sharing the file's mapped memory.
+
+        Raises:
+            CheckpointError: the library finds the file damaged after all.
+        """
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            if self._handle is None:
+                self._handle = safe_open(str(self.path), framework="pt")
+            tensor = self._handle.get_tensor(name)
+        except SafetensorError as error:
+            raise CheckpointError(f"{self.path} is damaged ({error}): get it again.") from None
+        except OSError as error:
+            raise CheckpointError(f"{self.path} cannot be read: {error.strerror or error}.") from None
+        # Headers of other writers leave the data on any byte, and kernels may want whole elements
+        return tensor.clone() if tensor.data_ptr() % tensor.element_size() else tensor
+
+
+def files_of(path: Path, faults: list[str] | None = None) -> list[Path]:
+    """The safetensors files that a path stands for: itself, an index's shards, or a folder's files, its own
+    and those one level deeper. Missing shards are noted in `faults` where it is given.
+
+    Raises:
+        CheckpointError: nothing there, no safetensors in the folder, an index that names a missing shard.
+    """
+    try:
+        if not path.exists():
+            raise CheckpointError(f"{path} does not exist: give a .safetensors file or a model folder.")
+        if path.is_dir():
+            return _files_in(path, faults)
+        return list(_shards(path, faults)) if path.name.endswith(_INDEX) else [path]
+    except OSError as error:
+        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from None
+
+
+def _files_in(folder: Path, faults: list[str] | None) -> list[Path]:
+    files = _listed(folder, "*.safetensors")
+    for index in _listed(folder, f"*{_INDEX}"):
+        files.extend(file for file in _shards(index, faults) if file not in files)
+    if files:
+        return files
+    pickles = [file.name for file in _listed(folder, "*") if file.suffix in _PICKLES]
+    if pickles:
+        raise CheckpointError(
+            f"{folder} holds pickle files alone (first: {pickles[0]}), which can run any code and are never read: "
+            "get the safetensors version, or convert them."
+        )
+    raise CheckpointError(f"{folder} holds no .safetensors file: give the folder that the weights lie in.")
+
+
+def _listed(folder: Path, pattern: str) -> list[Path]:
+    """The files of a folder, then those of its subfolders; hidden ones (macOS leaves such) are passed over."""
+    found = sorted(folder.glob(pattern)) + sorted(folder.glob(f"*/{pattern}"))
+    return [file for file in found if file.is_file() and not file.name.startswith(".")]
+
+
+def _shards(index: Path, faults: list[str] | None) -> Iterator[Path]:
+    try:
+        names = sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise CheckpointError(f"{index} is not an index of shards: it has no weight_map.") from None
+    for name in names:
+        shard = index.parent / name
+        if shard.is_file():
+            yield shard
+            continue
+        fault = f"{index} names the shard {name}, which is not in its folder: add it."
+        if faults is None:
+            raise CheckpointError(fault)
+        faults.append(fault)

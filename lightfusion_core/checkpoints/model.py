@@ -1,0 +1,122 @@
+"""A whole model out of its files: which parts are there, which configuration and which tokenizer they have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from ..config import ModelConfig
+from ..errors import CheckpointError, ConfigError
+from .reader import Checkpoint
+from .shapes import count, fit_vae, match_preset
+
+_INSPECT = "See `lightfusion inspect`."
+
+
+def open_model(path: str | Path, **others: str | Path | None) -> Checkpoint:
+    """Open a model's files, some parts taken from `others` (understanding=PATH, vae=PATH).
+
+    Raises:
+        CheckpointError: a file that cannot be read, another model, or a part that is not there.
+    """
+    checkpoint = Checkpoint.open(path)
+    for part, other in others.items():
+        if other is not None:
+            checkpoint.merge(Checkpoint.open(other), part)
+    generation = checkpoint.names("generation")
+    if not generation:
+        raise CheckpointError(
+            f"{checkpoint.path} has no generation tower, {checkpoint.describe()}: a LightFusion checkpoint has Wan "
+            f"blocks and fusion layers (mm_attn_layers). {_INSPECT}"
+        )
+    if checkpoint.strangers:
+        raise CheckpointError(
+            f"{checkpoint.path}: {len(checkpoint.strangers)} tensors belong to no layout that is known (first: "
+            f"{checkpoint.strangers[0].name}): is this another model? {_INSPECT}"
+        )
+    if not count(generation, "mm_attn_layers."):
+        raise CheckpointError(
+            f"{checkpoint.path} has Wan blocks without fusion layers (mm_attn_layers): this is a plain Wan model, and "
+            f"LightFusion's weights are others. {_INSPECT}"
+        )
+    if not checkpoint.names("understanding"):
+        raise CheckpointError(
+            f"{checkpoint.path} has no understanding tower, {checkpoint.describe()}: name a Qwen2.5-VL for it "
+            "(understanding=PATH, or --understanding PATH)."
+        )
+    return checkpoint
+
+
+def read_config(checkpoint: Checkpoint) -> ModelConfig:
+    """The configuration of a checkpoint: its folder's config.json, or the preset that its shapes are.
+
+    Raises:
+        CheckpointError: neither. ConfigError: a config.json that contradicts itself.
+    """
+    said = _read_json(checkpoint)
+    if said is None:
+        config = match_preset(checkpoint.path, checkpoint.names("generation"), checkpoint.names("understanding"))
+    else:
+        config = _parse(checkpoint.folder / "config.json", said)
+    vae = checkpoint.names("vae")
+    if not vae or (said and "vae_config" in said and checkpoint.source("vae") == checkpoint.path):
+        return config
+    try:
+        return replace(config, vae=fit_vae(config.vae, vae))
+    except ConfigError as error:
+        raise CheckpointError(f"{checkpoint.source('vae')} does not hold this model's VAE: {error}") from None
+
+
+def config_source(checkpoint: Checkpoint) -> str:
+    """Where the configuration comes from: its config.json, or the preset that was matched.
+
+    Raises:
+        CheckpointError, ConfigError: as `read_config`.
+    """
+    if _read_json(checkpoint) is not None:
+        return str(checkpoint.folder / "config.json")
+    return f"the preset {read_config(checkpoint).name}"
+
+
+def _read_json(checkpoint: Checkpoint) -> Mapping | None:
+    """The folder's config.json, where it is there and a LightFusion's: beside separate parts it may be the
+    VLM's own, which says nothing of the rest."""
+    file = checkpoint.folder / "config.json"
+    if not file.is_file():
+        return None
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{file} is not readable as JSON ({error}): repair it, or get it again.") from None
+    return said if isinstance(said, dict) and "vgen_config" in said else None
+
+
+def _parse(file: Path, said: Mapping) -> ModelConfig:
+    try:
+        return ModelConfig.from_dict(said)
+    except ConfigError as error:
+        raise ConfigError(f"{file}: {error}") from None
+
+
+def tokenizer_file(checkpoint: Checkpoint, named: str | Path | None) -> Path | None:
+    """The tokenizer.json to use: the one that is named, or the one in the folder of the model or of its
+    understanding part; None where there is none.
+
+    Raises:
+        CheckpointError: one is named and is not there.
+    """
+    if named is not None:
+        file = Path(named).expanduser()
+        file = file / "tokenizer.json" if file.is_dir() else file
+        if not file.is_file():
+            raise CheckpointError(f"{file} does not exist: give a tokenizer.json or the folder that holds it.")
+        return file
+    candidates: list[Path] = []
+    for path in (checkpoint.path, checkpoint.source("understanding")):
+        folder = path if path.is_dir() else path.parent
+        candidates.append(folder / "tokenizer.json")
+        if path.is_dir():  # beside a single file, subfolders are those of other models
+            candidates.extend(sorted(folder.glob("*/tokenizer.json")))
+    return next((file for file in candidates if file.is_file()), None)

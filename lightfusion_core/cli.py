@@ -1,0 +1,187 @@
+"""The command line: `lightfusion generate | edit | ask | inspect | demo`.
+
+Only arguments are read here; `commands/` does the work, and torch is imported when it starts. Exit codes:
+0 success, 1 an error that was said in one line, 2 arguments that cannot be read, 130 cancelled.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from . import __version__
+from .commands.ask import ask
+from .commands.console import notes
+from .commands.demo import demo
+from .commands.draw import edit, generate
+from .commands.inspect import inspect
+from .errors import LightFusionError
+
+_EPILOG = "See `lightfusion COMMAND --help` for the arguments of a command."
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        """One line instead of the usage and a line."""
+        self.exit(2, f"error: {message} (see `{self.prog} --help`)\n")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Arguments that cannot be read raise SystemExit(2)."""
+    _tolerate_any_encoding()
+    arguments = build_parser().parse_args(argv)
+    with notes(arguments.quiet):
+        try:
+            return arguments.run(arguments)
+        except LightFusionError as error:
+            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            return 1
+        except KeyboardInterrupt:
+            print("cancelled", file=sys.stderr)
+            return 130
+
+
+def _tolerate_any_encoding() -> None:
+    """A character that the terminal cannot show must not end a run."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The parser of all commands."""
+    parser = _Parser(
+        prog="lightfusion", description="Draw, edit and ask about pictures with LightFusion.", epilog=_EPILOG
+    )
+    parser.add_argument("--version", action="version", version=f"lightfusion {__version__}")
+    add = parser.add_subparsers(title="commands", metavar="COMMAND", required=True).add_parser
+    _add_generate(add("generate", help="draw a picture from a prompt"))
+    _add_edit(add("edit", help="change a picture by an instruction"))
+    _add_ask(add("ask", help="ask a question about pictures"))
+    _add_inspect(add("inspect", help="say what a model file is, and what is wrong with it"))
+    _add_demo(add("demo", help="draw a sheet of examples with a model"))
+    return parser
+
+
+def _add_generate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prompt", type=_text, help="what to draw")
+    _add_drawing(parser)
+    _add_model(parser)
+    parser.set_defaults(run=generate)
+
+
+def _add_edit(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("image", help="the picture to change")
+    parser.add_argument("prompt", metavar="instruction", type=_text, help="what to change")
+    add = parser.add_argument_group("editing").add_argument
+    add("--reference", action="append", default=[], metavar="IMAGE", help="a further picture to use; repeatable")
+    add("--mask", metavar="IMAGE", help="white where the picture may change; the rest stays as it is, bit for bit")
+    add("--denoise", type=_number, metavar="X", help="how much is drawn anew, 0 to 1 (default: 1)")
+    add("--image-guidance", type=_number, metavar="X", help="scale of the pictures; 1 turns it off")
+    _add_drawing(parser)
+    _add_model(parser)
+    parser.set_defaults(run=edit)
+
+
+def _add_ask(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("prompt", metavar="question", type=_text, help="what to ask")
+    parser.add_argument("image", nargs="*", help="pictures that it is about")
+    add = parser.add_argument_group("answering").add_argument
+    add("--manner", choices=("chat", "reference"), help="the VLM's own chat (default), or the authors' text output")
+    add("--max-tokens", type=int, metavar="N", help="the longest answer (default: 512)")
+    add("--temperature", type=_number, metavar="X", help="0 for the likeliest words (default), more for variety")
+    add("--seed", type=_seed, default=0, help="for temperatures above 0 (default: 0)")
+    _add_model(parser)
+    parser.set_defaults(run=ask)
+
+
+def _add_inspect(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", help="a .safetensors file, an index of shards, or a folder")
+    parser.epilog = "Exit code 1 where something is missing, unexpected, damaged or unknown."
+    _add_manner_of_output(parser)
+    parser.set_defaults(run=inspect)
+
+
+def _add_demo(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("drawing").add_argument
+    add("-o", "--output", default="output/demo.png", metavar="FILE", help="the sheet (default: %(default)s)")
+    add("--seed", type=_seed, default=0, help="of the first picture; the next have the next (default: 0)")
+    _add_schedule(add)
+    _add_model(parser)
+    parser.set_defaults(run=demo)
+
+
+def _add_drawing(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("drawing, by default as the model was published").add_argument
+    add("-o", "--output", metavar="FILE", help="a .png file or a folder (default: in output/, named by the prompt)")
+    add("--width", type=int, metavar="PIXELS")
+    add("--height", type=int, metavar="PIXELS")
+    add("--seed", type=_seed, default=0, help="picture k of a batch has seed + k (default: 0)")
+    add("--batch", type=int, default=1, metavar="N", help="pictures to draw (default: 1)")
+    _add_schedule(add)
+    add("--guidance", type=_number, metavar="X", help="scale of the prompt; 1 turns it off")
+    add("--renorm", metavar="NAME", help="hold the guided norm: none, global, channel, text_channel")
+    add("--renorm-min", type=_number, metavar="X", help="the smallest factor of renorm, 0 to 1")
+    add("--interval", type=_number, nargs=2, metavar=("LO", "HI"), help="noise levels with guidance, 0 to 1")
+    add("--negative", type=_text, metavar="PROMPT", help="what to lead away from")
+    add("--think", action="store_true", help="let the model think in words first, then draw")
+
+
+def _add_schedule(add) -> None:
+    add("--steps", type=int, metavar="N")
+    add("--shift", type=_number, metavar="X", help="the schedule's warp; more gives more steps to noisy levels")
+    add("--solver", metavar="NAME", help="unipc (default), euler, heun")
+
+
+def _add_model(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("model").add_argument
+    add("--model", default="nano", metavar="PATH", help="a file, an index of shards, a folder, or nano (default)")
+    add("--understanding", metavar="PATH", help="take the understanding side from this Qwen2.5-VL")
+    add("--vae", metavar="PATH", help="take the VAE from this Wan2.2 VAE")
+    add("--tokenizer", metavar="PATH", help="a tokenizer.json or its folder")
+    add("--device", metavar="NAME", help="cpu, cuda, mps (default: a GPU where there is one)")
+    add(
+        "--dtype",
+        choices=("float32", "bfloat16", "float16"),
+        help="of the weights (default: bfloat16 on a GPU, float32 on a CPU)",
+    )
+    _add_manner_of_output(parser)
+
+
+def _add_manner_of_output(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("output").add_argument
+    add("--json", action="store_true", help="print the result as JSON, and nothing else, on stdout")
+    add("--quiet", action="store_true", help="no progress and no notes on stderr")
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise argparse.ArgumentTypeError(f"a number is needed, found {text}")
+    return number
+
+
+def _seed(text: str) -> int:
+    seed = int(text)
+    if not 0 <= seed < 2**63:
+        raise argparse.ArgumentTypeError(f"a seed lies between 0 and 2^63 - 1, found {text}")
+    return seed
+
+
+def _text(text: str) -> str:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise argparse.ArgumentTypeError("the text is not valid UTF-8") from None
+    return text
+
+
+_number.__name__, _seed.__name__ = "number", "seed"  # argparse says them
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+"""`generate` and `edit`: pictures into files."""
+
+from __future__ import annotations
+
+import sys
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from .console import Bar, progress
+from .request import Drawing, describe_drawing, load, mask, picture
+from .result import check_output, targets, tell
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from ..pipeline import LightFusion
+    from ..sampling.loop import Sampling
+    from ..sampling.solvers import OnStep, Step
+
+
+def generate(arguments: Namespace) -> int:
+    """`lightfusion generate PROMPT`."""
+    drawing = Drawing(arguments)
+    check_output(arguments.output)
+    model, load_seconds = load(arguments)
+    side = model.config.defaults.size
+    size, sampling, guidance = drawing.size(model, (side, side)), drawing.sampling(model), drawing.guidance(model)
+    settings = {"command": "generate", **describe_drawing(arguments, model, size, sampling, guidance)}
+    start = time.perf_counter()
+    thought = _think(arguments, model, ())
+    with progress("Reading the prompt", steps_of(sampling), quiet=arguments.quiet) as bar:
+        pictures = model.generate(
+            arguments.prompt, width=size[0], height=size[1], seed=arguments.seed, batch=arguments.batch,
+            negative_prompt=arguments.negative, sampling=sampling, guidance=guidance,
+            on_step=watcher(bar, sampling), **thought,
+        )  # fmt: skip
+        bar.phase("Drawn")
+    return _deliver(arguments, pictures, settings | thought, time.perf_counter() - start, load_seconds)
+
+
+def edit(arguments: Namespace) -> int:
+    """`lightfusion edit IMAGE INSTRUCTION`."""
+    from ..images import resized_size
+
+    drawing = Drawing(arguments)
+    image, *references = [picture(path) for path in (arguments.image, *arguments.reference)]
+    check_output(arguments.output)
+    area = None if arguments.mask is None else mask(arguments.mask, image.size)
+    model, load_seconds = load(arguments)
+    size = drawing.size(model, resized_size(*image.size, model.config.vae_image))
+    sampling, guidance = drawing.sampling(model), drawing.guidance(model)
+    given = {"image": arguments.image, "references": arguments.reference, "mask": arguments.mask}
+    settings = {"command": "edit", **given, **describe_drawing(arguments, model, size, sampling, guidance)}
+    start = time.perf_counter()
+    thought = _think(arguments, model, (image, *references))
+    with progress("Reading the pictures and the prompt", steps_of(sampling), quiet=arguments.quiet) as bar:
+        pictures = model.edit(
+            image, arguments.prompt, references=references, mask=area, width=size[0], height=size[1],
+            seed=arguments.seed, batch=arguments.batch, negative_prompt=arguments.negative, sampling=sampling,
+            guidance=guidance, on_step=watcher(bar, sampling), **thought,
+        )  # fmt: skip
+        bar.phase("Drawn")
+    return _deliver(arguments, pictures, settings | thought, time.perf_counter() - start, load_seconds)
+
+
+def steps_of(sampling: Sampling) -> int:
+    """How many steps a run takes: of a partial one, those that are left."""
+    from ..sampling.schedule import make_schedule
+
+    return make_schedule(sampling.steps, sampling.shift).last(sampling.denoise).steps
+
+
+def watcher(bar: Bar, sampling: Sampling) -> OnStep:
+    """The callback that moves a bar."""
+    last = steps_of(sampling) - 1
+
+    def on_step(step: Step) -> None:
+        bar.advance()
+        bar.phase("Drawing" if step.index < last else "Decoding")
+
+    return on_step
+
+
+def _think(arguments: Namespace, model: LightFusion, images: Sequence[Image]) -> dict[str, Any]:
+    """The system text and the thought of `--think` (rule B29), shown on stderr; nothing without it."""
+    if not arguments.think:
+        return {}
+    from ..understanding.answer import THINK_SYSTEM, Decoding
+
+    decoding = Decoding(384, 0.3, arguments.seed)
+    with progress("Thinking", decoding.max_tokens, quiet=arguments.quiet) as bar:
+        pieces = []
+        for piece in model.think(arguments.prompt, images, decoding=decoding):
+            pieces.append(piece)
+            bar.advance()
+    thought = "".join(pieces)
+    if not arguments.quiet:
+        print(thought, file=sys.stderr)
+    return {"system": THINK_SYSTEM, "thought": thought}
+
+
+def _deliver(
+    arguments: Namespace, pictures: Tensor, settings: dict[str, Any], seconds: float, load_seconds: float
+) -> int:
+    from ..images import save_png, to_pil
+
+    files = targets(arguments.output, arguments.prompt, arguments.batch)
+    for index, (file, one) in enumerate(zip(files, pictures, strict=True)):
+        save_png(to_pil(one), file, {**settings, "seed": arguments.seed + index})
+    times = {"seconds": round(seconds, 3), "load_seconds": round(load_seconds, 3)}
+    tell(arguments.json, files, {"seed": arguments.seed, **times, "settings": settings})
+    return 0

@@ -1,0 +1,168 @@
+"""From arguments to what the engine takes. What can be refused is refused before a model is loaded."""
+
+from __future__ import annotations
+
+import time
+from argparse import Namespace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from .. import __version__
+from ..errors import InputError
+from .console import progress
+
+if TYPE_CHECKING:
+    import torch
+    from PIL.Image import Image
+
+    from ..pipeline import LightFusion
+    from ..sampling.guidance import Guidance
+    from ..sampling.loop import Sampling
+
+# Rule B29: what "think, then draw" was published with
+_THINK = {"text": 4.0, "image": 2.0, "renorm": "text_channel", "interval": (0.7, 1.0)}
+_SAMPLING = {name: name for name in ("steps", "shift", "solver", "denoise")}
+_GUIDANCE = {
+    "text": "guidance", "image": "image_guidance", "renorm": "renorm", "renorm_min": "renorm_min",
+    "interval": "interval",
+}  # fmt: skip
+
+
+class Drawing:
+    """The settings of a drawing command: those that were given, over the model's own."""
+
+    def __init__(self, arguments: Namespace) -> None:
+        """Raises InputError for a setting that no model could take."""
+        from ..images import check_aspect
+        from ..sampling.guidance import Guidance
+        from ..sampling.loop import Sampling
+
+        self.arguments = arguments
+        self._sampling, self._guidance = given(arguments, _SAMPLING), given(arguments, _GUIDANCE)
+        Sampling(**self._sampling)
+        Guidance(**self._guidance)
+        if getattr(arguments, "batch", 1) < 1:
+            raise InputError(f"A batch needs at least 1 picture, found {arguments.batch}.")
+        if getattr(arguments, "width", None) is not None and arguments.height is not None:
+            check_aspect(arguments.width, arguments.height)
+
+    def sampling(self, model: LightFusion) -> Sampling:
+        from ..sampling.loop import Sampling
+
+        defaults = model.config.defaults
+        return replace(Sampling(defaults.steps, defaults.shift), **self._sampling)
+
+    def guidance(self, model: LightFusion) -> Guidance:
+        from ..sampling.guidance import Guidance
+
+        defaults = model.config.defaults
+        own: dict[str, Any] = {"text": defaults.text_guidance, "image": defaults.image_guidance}
+        return Guidance(**(own | (_THINK if self.arguments.think else {}) | self._guidance))
+
+    def size(self, model: LightFusion, otherwise: tuple[int, int]) -> tuple[int, int]:
+        """The size in pixels that is drawn: as given, or `otherwise`, fitted to the model's multiple."""
+        width, height = self.arguments.width, self.arguments.height
+        return model.fit_size(otherwise[0] if width is None else width, otherwise[1] if height is None else height)
+
+
+def given(arguments: Namespace, names: dict[str, str]) -> dict[str, Any]:
+    """The arguments that were named, as keywords of a dataclass."""
+    found = {name: getattr(arguments, argument, None) for name, argument in names.items()}
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in found.items() if v is not None}
+
+
+def load(arguments: Namespace) -> tuple[LightFusion, float]:
+    """The model, and the seconds that loading took.
+
+    Raises:
+        InputError: a device that is not here. CheckpointError, ConfigError: see `LightFusion.load`.
+    """
+    start = time.perf_counter()
+    with progress(f"Loading {arguments.model}", quiet=arguments.quiet):
+        import torch
+
+        from ..pipeline import LightFusion
+
+        model = LightFusion.load(
+            arguments.model,
+            understanding=arguments.understanding,
+            vae=arguments.vae,
+            tokenizer=arguments.tokenizer,
+            device=None if arguments.device is None else _device(arguments.device),
+            dtype=None if arguments.dtype is None else getattr(torch, arguments.dtype),
+        )
+    return model, time.perf_counter() - start
+
+
+def _device(name: str) -> torch.device:
+    """A device by name, tried: torch has no other way to ask."""
+    import torch
+
+    try:
+        device = torch.device(name)
+    except RuntimeError:
+        device = torch.device("meta")
+    if device.type == "meta":  # a device of torch's that computes nothing
+        raise InputError(f"There is no device {name!r} to run on: choose cpu, cuda or mps.")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise InputError(f"The device {name!r} cannot be used here ({reason}): choose another, or cpu.") from None
+    return device
+
+
+def picture(path: str) -> Image:
+    """A picture file. Raises InputError for one that cannot be read, or is longer than 16:1."""
+    from ..images import check_aspect, load_image
+
+    image = load_image(path)
+    check_aspect(*image.size)
+    return image
+
+
+def mask(path: str, size: tuple[int, int]) -> torch.Tensor:
+    """A mask file as (H, W) in 0..1, white where the picture of `size` (width, height) may change.
+
+    Raises:
+        InputError: not a picture, or of another size.
+    """
+    from ..images import load_image, to_tensor
+
+    image = load_image(path)
+    if image.size != size:
+        found, wanted = (f"{width}x{height}" for width, height in (image.size, size))
+        raise InputError(f"{path}: expected a mask of the picture's size, {wanted}, found {found}; resize the mask.")
+    return to_tensor(image.convert("L").convert("RGB"))[..., 0]
+
+
+def describe_drawing(
+    arguments: Namespace, model: LightFusion, size: Sequence[int], sampling: Sampling, guidance: Guidance
+) -> dict[str, Any]:
+    """All settings of a drawing, for the picture's metadata and for scripts."""
+    negative = model.config.defaults.negative_prompt if arguments.negative is None else arguments.negative
+    return {
+        "prompt": arguments.prompt,
+        "negative_prompt": None if arguments.think else negative,
+        "width": size[0],
+        "height": size[1],
+        "batch": arguments.batch,
+        **asdict(sampling),
+        **{_GUIDANCE[name]: value for name, value in asdict(guidance).items()},
+        **describe_model(arguments, model),
+    }
+
+
+def describe_model(arguments: Namespace, model: LightFusion) -> dict[str, Any]:
+    """Which model ran, and how."""
+    paths = {name: getattr(arguments, name) for name in ("understanding", "vae", "tokenizer")}
+    return {
+        "model": arguments.model if arguments.model == "nano" else str(Path(arguments.model).resolve()),
+        "model_name": model.config.name,
+        **{name: path for name, path in paths.items() if path is not None},
+        "device": str(model.device),
+        "dtype": str(model.generation.dtype).removeprefix("torch."),
+        "version": __version__,
+    }

@@ -1,0 +1,532 @@
+"""The command line on a tiny random model: what it leaves behind, what it says where, how it fails."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny import CONFIG, write_model
+
+from lightfusion_core.cli import main
+from lightfusion_core.commands import console
+from lightfusion_core.commands.result import targets
+from lightfusion_core.commands.sheet import contact_sheet
+from lightfusion_core.errors import InputError
+from lightfusion_core.images import read_parameters
+
+ROOT = Path(__file__).resolve().parents[1]
+Result = tuple[int, str, str]
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model folder."""
+    return write_model(tmp_path_factory.mktemp("cli"), replace(CONFIG, defaults=replace(CONFIG.defaults, steps=2)))
+
+
+@pytest.fixture(autouse=True)
+def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def run(folder: Path, capsys: pytest.CaptureFixture[str]):
+    """Run a command line with the tiny model: (exit code, stdout, stderr)."""
+
+    def call(*arguments: object, model: bool = True) -> Result:
+        line = [str(argument) for argument in arguments]
+        line[1:1] = ["--model", str(folder), "--device", "cpu"] if model else []  # what comes later wins
+        try:
+            code = main(line)
+        except SystemExit as stop:
+            code = stop.code
+        said = capsys.readouterr()
+        assert "Traceback" not in said.err
+        return code, said.out, said.err
+
+    return call
+
+
+@pytest.fixture
+def photo(tmp_path: Path) -> Path:
+    """A picture file of 100 x 80 pixels."""
+    pixels = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((100, 80), Image.Resampling.BICUBIC).save(tmp_path / "photo.png")
+    return tmp_path / "photo.png"
+
+
+def pixels(path: str | Path) -> np.ndarray:
+    return np.asarray(Image.open(path))
+
+
+def refusal(result: Result, *said: str, code: int = 1) -> None:
+    """The command failed in one line, and that says all of `said`; nothing is on stdout."""
+    assert result[0] == code
+    assert result[1] == ""
+    lines = [line for line in result[2].splitlines() if line.startswith("error: ")]
+    assert len(lines) == 1, result[2]
+    for text in said:
+        assert text in lines[0], lines[0]
+
+
+# generate
+
+
+def test_generate_writes_a_picture_that_says_how_it_was_made(run, folder: Path) -> None:
+    code, out, err = run("generate", "a red circle", "--seed", 7, "-o", "made/circle.png", "--guidance", 2)
+    assert (code, out) == (0, "made/circle.png\n")
+    assert "Loading" in err
+    assert "Drawn" in err
+    assert Image.open("made/circle.png").size == (64, 64)
+    parameters = read_parameters("made/circle.png")
+    assert parameters["prompt"] == "a red circle"
+    assert parameters["seed"] == 7
+    assert parameters["guidance"] == 2
+    assert parameters["negative_prompt"] == "blurred"
+    assert parameters["model"] == str(folder)
+    assert parameters["steps"] == 2
+    assert parameters["solver"] == "unipc"
+    assert parameters["dtype"] == "float32"
+
+
+def test_a_picture_can_be_made_again_from_what_it_says(run) -> None:
+    run("generate", "x", "--seed", 3, "--solver", "heun", "--interval", 0.2, 0.9, "--renorm", "channel", "-o", "a.png")
+    said = read_parameters("a.png")
+    again = ["--seed", said["seed"], "--solver", said["solver"], "--interval", *said["interval"], "--renorm"]
+    again += [said["renorm"], "--steps", said["steps"], "--shift", said["shift"], "--guidance", said["guidance"]]
+    assert run("generate", said["prompt"], *again, "--width", said["width"], "--height", said["height"], "-o", "b.png")
+    assert np.array_equal(pixels("a.png"), pixels("b.png"))
+    assert run("generate", "x", "--seed", 3, "-o", "c.png")[0] == 0
+    assert not np.array_equal(pixels("a.png"), pixels("c.png"))
+
+
+def test_json_is_all_that_stands_on_stdout(run) -> None:
+    code, out, err = run("generate", "a red circle", "--batch", 2, "--seed", 5, "--json")
+    said = json.loads(out)
+    assert code == 0
+    assert err
+    assert out.count("\n") == 1
+    assert said["files"] == ["output/a-red-circle-1.png", "output/a-red-circle-2.png"]
+    assert said["seed"] == 5
+    assert said["seconds"] > 0
+    assert said["settings"]["batch"] == 2
+    assert [read_parameters(file)["seed"] for file in said["files"]] == [5, 6]
+
+
+def test_quiet_says_nothing_on_stderr(run) -> None:
+    code, out, err = run("generate", "a", "--width", 70, "--height", 60, "--quiet")
+    assert (code, out, err) == (0, "output/a.png\n", "")
+
+
+def test_an_image_of_a_batch_is_its_single_run(run) -> None:
+    run("generate", "a", "--batch", 2, "--seed", 1, "-o", "both.png")
+    run("generate", "a", "--seed", 2, "-o", "alone.png")
+    difference = pixels("both-2.png").astype(int) - pixels("alone.png")
+    assert np.abs(difference).max() <= 1
+    assert not np.array_equal(pixels("both-1.png"), pixels("both-2.png"))
+
+
+def test_odd_sizes_are_rounded_and_that_is_said(run) -> None:
+    code, _, err = run("generate", "a", "--width", 70, "--height", 50, "-o", "a.png")
+    assert code == 0
+    assert "note: 70x50 is not a multiple of 32 pixels: drawing 64x64." in err
+    assert Image.open("a.png").size == (64, 64)
+    assert "note" not in run("generate", "a", "--width", 96, "--height", 64, "-o", "b.png")[2]
+    assert Image.open("b.png").size == (96, 64)
+
+
+def test_an_empty_prompt_and_one_that_names_no_file(run) -> None:
+    assert run("generate", "", "--quiet")[1] == "output/picture.png\n"
+    assert run("generate", "/../ ?*", "--quiet")[1] == "output/picture_2.png\n"
+
+
+def test_nothing_is_overwritten_unless_it_is_named(run) -> None:
+    Path("output").mkdir()
+    Path("output/a.png").write_bytes(b"mine")
+    assert run("generate", "A!", "-o", "output/", "--quiet")[1] == "output/a_2.png\n"
+    assert run("generate", "A!", "-o", "output", "--quiet")[1] == "output/a_3.png\n"
+    assert Path("output/a.png").read_bytes() == b"mine"
+    assert run("generate", "a", "-o", "output/a.png", "--quiet")[0] == 0
+    assert read_parameters("output/a.png")["prompt"] == "a"
+
+
+def test_names_of_files(tmp_path: Path) -> None:
+    assert targets("x.PNG", "a", 2) == [Path("x-1.PNG"), Path("x-2.PNG")]
+    assert targets(None, "Ein roter Kreis, größer", 1) == [Path("output/ein-roter-kreis-größer.png")]
+    assert len(targets(None, "very " * 100, 1)[0].name) <= 44
+    (tmp_path / "output").mkdir()
+    (tmp_path / "output" / "a-2.png").touch()
+    assert targets(None, "a", 2) == [Path("output/a_2-1.png"), Path("output/a_2-2.png")]
+
+
+def test_thinking_comes_first_and_its_settings_are_the_published_ones(run, folder: Path) -> None:
+    """Until the positions of the tiny model are full a random model thinks on, so it gets a short prompt and
+    more positions."""
+    config = json.loads((folder / "config.json").read_text())
+    config["text_config"]["max_position_embeddings"] = 4096
+    thinker = folder.parent / "thinker"
+    thinker.mkdir(exist_ok=True)
+    for file in folder.iterdir():
+        (thinker / file.name).write_bytes(file.read_bytes())
+    (thinker / "config.json").write_text(json.dumps(config))
+    code, out, _ = run("generate", "a", "--think", "--json", "--guidance", 5, "--model", thinker, model=False)
+    said = json.loads(out)["settings"]
+    assert code == 0
+    assert said["thought"]
+    assert not said["thought"].startswith("\n")
+    assert said["system"].startswith("You should first think")
+    assert (said["guidance"], said["image_guidance"], said["renorm"], said["interval"]) == (
+        5,
+        2,
+        "text_channel",
+        [0.7, 1],
+    )
+    assert said["negative_prompt"] is None
+    assert read_parameters(json.loads(out)["files"][0])["thought"] == said["thought"]
+    Image.new("RGB", (64, 64), "red").save("red.png")
+    code, out, err = run("edit", "red.png", "b", "--think", "--json", "--model", thinker, model=False)
+    assert code == 0
+    assert json.loads(out)["settings"]["thought"].rstrip() in err
+
+
+# edit
+
+
+def test_edit_returns_the_pictures_size_and_keeps_what_the_mask_keeps(run, photo: Path) -> None:
+    mask = Image.new("L", (100, 80), 0)
+    mask.paste(255, (20, 10, 60, 50))
+    mask.save("mask.png")
+    code, out, _ = run("edit", photo, "make it blue", "--mask", "mask.png", "-o", "edited.png", "--denoise", 0.8)
+    assert (code, out) == (0, "edited.png\n")
+    before, after, changed = pixels(photo), pixels("edited.png"), np.asarray(mask) > 0
+    assert after.shape == before.shape
+    assert np.array_equal(after[~changed], before[~changed])
+    assert not np.array_equal(after[changed], before[changed])
+    said = read_parameters("edited.png")
+    assert said["command"] == "edit"
+    assert said["mask"] == "mask.png"
+    assert said["denoise"] == 0.8
+    assert (said["width"], said["height"]) == (96, 64)
+
+
+def test_edit_with_references_another_size_and_a_batch(run, photo: Path) -> None:
+    options = ("--reference", photo, "--width", 64, "--height", 128, "--batch", 2, "--image-guidance", 1.5)
+    code, out, _ = run("edit", photo, "mix them", *options, "--json")
+    said = json.loads(out)
+    assert code == 0
+    assert len(said["files"]) == 2
+    assert all(Image.open(file).size == (100, 80) for file in said["files"])
+    assert said["settings"]["references"] == [str(photo)]
+    assert said["settings"]["image_guidance"] == 1.5
+    assert (said["settings"]["width"], said["settings"]["height"]) == (64, 128)
+
+
+def test_less_denoise_stays_nearer_to_the_picture(run, photo: Path) -> None:
+    """Guards a partial run without a mask, which starts from the picture's own latent."""
+    for denoise in (0.1, 1):
+        arguments = ("--denoise", denoise, "--steps", 10, "--guidance", 1, "-o", f"{denoise}.png")
+        assert run("edit", photo, "make it blue", *arguments)[0] == 0
+    runs = [Image.open(f"{denoise}.png").size for denoise in (0.1, 1)]
+    assert runs == [(100, 80), (100, 80)]
+    assert not np.array_equal(pixels("0.1.png"), pixels("1.png"))
+
+
+# ask
+
+
+def test_ask_streams_the_answer(run, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    flushed: list[str] = []
+    monkeypatch.setattr("lightfusion_core.commands.ask.say", lambda text, end="\n": flushed.append(text + end))
+    assert run("ask", "What is it?", photo, "--max-tokens", 6)[0] == 0
+    assert len(flushed) > 2
+    assert flushed[-1] == "\n"
+
+
+def test_ask_as_text_and_as_json(run, photo: Path) -> None:
+    for manner in ("chat", "reference"):
+        asked = ("ask", "What is it?", photo, photo, "--max-tokens", 6, "--manner", manner)
+        code, out, _ = run(*asked)
+        said = json.loads(run(*asked, "--json")[1])
+        assert code == 0
+        assert said["answer"]
+        assert said["answer"] + "\n" == out
+        assert said["settings"]["manner"] == manner
+        assert said["settings"]["max_tokens"] == 6
+        assert said["settings"]["images"] == [str(photo)] * 2
+
+
+def test_ask_draws_lots_by_its_seed(run) -> None:
+    def answer(seed: int) -> str:
+        return run("ask", "hello", "--max-tokens", 8, "--temperature", 1, "--seed", seed)[1]
+
+    assert answer(1) == answer(1) != answer(2)
+
+
+# inspect
+
+
+def test_inspect_as_text_and_as_json(run, folder: Path) -> None:
+    code, out, _ = run("inspect", folder, model=False)
+    assert code == 0
+    assert "a complete LightFusion" in out
+    assert "Every tensor is there" in out
+    code, out, _ = run("inspect", folder, "--json", model=False)
+    assert code == 0
+    assert json.loads(out)["sound"]
+    assert json.loads(out)["coupled"] is False
+
+
+def test_inspect_of_a_broken_file_reports_and_fails(run, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "cut.safetensors").write_bytes((folder / "model.safetensors").read_bytes()[:500_000])
+    code, out, err = run("inspect", "cut.safetensors", model=False)
+    assert code == 1
+    assert "cut off" in out
+    assert "error" not in err
+    refusal(run("inspect", "nothing.safetensors", model=False), "does not exist")
+
+
+# demo
+
+
+def test_demo_leaves_one_sheet(run) -> None:
+    code, out, _ = run("demo", "--json", "--seed", 4)
+    said = json.loads(out)
+    assert code == 0
+    assert said["files"] == ["output/demo.png"]
+    sheet = Image.open("output/demo.png")
+    sheet.load()
+    assert sheet.width > 1000
+    assert [path.name for path in Path("output").iterdir()] == ["demo.png"]
+    captions = read_parameters("output/demo.png")["captions"]
+    assert len(captions) == 6
+    assert "edited" in captions[4]
+    assert captions[5].startswith("What is in this picture?")
+
+
+def test_demo_of_a_model_that_only_draws_shapes(run, folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text()) | {"name": "nano", "tasks": ["generate"]}
+    painter = folder.parent / "painter"
+    painter.mkdir(exist_ok=True)
+    for file in folder.iterdir():
+        (painter / file.name).write_bytes(file.read_bytes())
+    (painter / "config.json").write_text(json.dumps(config))
+    code, out, _ = run("demo", "--steps", 1, "--model", painter, "-o", "sheet.png", model=False)
+    assert (code, out) == (0, "sheet.png\n")
+    assert len(read_parameters("sheet.png")["captions"]) == 12
+    Image.new("RGB", (32, 32)).save("p.png")
+    for command in (("edit", "p.png", "a"), ("ask", "a"), ("generate", "a", "--think")):
+        refusal(run(*command, "--model", painter, model=False), "was not trained to", "Load another model")
+
+
+def test_a_sheet_of_pictures_of_any_size() -> None:
+    tiles = [(Image.new("RGB", size, "red"), "word " * 30) for size in ((64, 64), (1, 40), (2000, 100))]
+    sheet = contact_sheet(tiles, columns=2, side=128)
+    assert sheet.width < 300
+    assert sheet.height > 300
+    assert sheet.getpixel((70, 70)) == (255, 0, 0)
+    with pytest.raises(InputError):
+        contact_sheet([])
+
+
+# Wrong input
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--solver", "magic"), "There is no solver 'magic': choose one of unipc"),
+        (("--steps", "0"), "at least 1 step, found 0"),
+        (("--shift", "0"), "shift must be above 0"),
+        (("--renorm", "all"), "renorm must be one of none"),
+        (("--renorm-min", "2"), "renorm_min must lie between 0 and 1"),
+        (("--interval", "0.9", "0.1"), "must run from low to high"),
+        (("--batch", "0"), "at least 1 picture, found 0"),
+        (("--width", "1700", "--height", "100"), "at most 16:1, found 1700x100"),
+        (("--width", "0", "--height", "64"), "1x1 pixel, found 0x64"),
+        (("--width", "4096", "--height", "4096"), "up to 512 pixels a side, found 4096x4096"),
+        (("--width", "2000"), "16:1"),
+        (("--device", "abacus"), "There is no device 'abacus'"),
+        (("--device", "meta"), "There is no device 'meta'"),
+        (("-o", "picture.jpg"), "saved as PNG, found .jpg"),
+        (("-o", "photo.png/x.png"), "photo.png is a file"),
+        (("--tokenizer", "nowhere"), "does not exist: give a tokenizer.json"),
+        (("--vae", "nowhere.safetensors"), "nowhere.safetensors does not exist"),
+        (("--understanding", "photo.png"), "photo.png is not a safetensors file"),
+    ],
+)
+def test_settings_that_cannot_be_used(run, photo: Path, arguments: tuple[str, ...], said: str) -> None:
+    refusal(run("generate", "a", *arguments), said)
+    assert sorted(path.name for path in Path().iterdir()) == ["photo.png"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ((), "COMMAND"),
+        (("paint",), "invalid choice: 'paint'"),
+        (("generate",), "prompt"),
+        (("generate", "a", "--steps", "many"), "--steps: invalid int value: 'many'"),
+        (("generate", "a", "--seed", "-1"), "a seed lies between 0"),
+        (("generate", "a", "--seed", "1e3"), "--seed: invalid seed value"),
+        (("generate", "a", "--guidance", "nan"), "a number is needed, found nan"),
+        (("generate", "a", "--dtype", "int8"), "invalid choice: 'int8'"),
+        (("generate", "a", "--mask", "m.png"), "unrecognized arguments: --mask m.png"),
+        (("generate", "\udcff"), "not valid UTF-8"),
+        (("ask", "a", "--manner", "rude"), "invalid choice: 'rude'"),
+    ],
+)
+def test_arguments_that_cannot_be_read(run, arguments: tuple[str, ...], said: str) -> None:
+    result = run(*arguments, model=False)
+    refusal(result, said, "--help`)", code=2)
+    assert result[2].count("\n") == 1
+
+
+def test_pictures_that_cannot_be_used(run, photo: Path) -> None:
+    Image.new("RGB", (1700, 100)).save("long.png")
+    Image.new("L", (50, 40)).save("small.png")
+    Path("text.png").write_text("no picture")
+    refusal(run("edit", "missing.png", "a"), "missing.png: expected a picture, found no such file")
+    refusal(run("edit", "text.png", "a"), "text.png: expected a picture")
+    refusal(run("edit", "long.png", "a"), "at most 16:1")
+    refusal(run("edit", photo, "a", "--reference", "missing.png"), "missing.png")
+    refusal(run("edit", photo, "a", "--mask", "missing.png"), "missing.png")
+    refusal(run("edit", photo, "a", "--mask", "small.png"), "the picture's size, 100x80, found 50x40")
+    refusal(run("edit", photo, "a", "--denoise", 0), "denoise must be above 0")
+    refusal(run("ask", "a", "missing.png"), "missing.png")
+    refusal(run("ask", "a", photo, "--max-tokens", 0), "at least 1 token")
+    refusal(run("ask", "a", "--temperature", -1), "temperature must be 0")
+
+
+def test_a_prompt_that_is_too_long(run, photo: Path) -> None:
+    refusal(run("generate", "word " * 200), "this model takes 512 in all: shorten the prompt")
+    refusal(run("edit", photo, "word " * 200), "shorten the prompt or use fewer references")
+    refusal(run("ask", "word " * 200), "shorten the prompt")
+
+
+def test_models_that_cannot_be_used(run, folder: Path, tmp_path: Path) -> None:
+    content = (folder / "model.safetensors").read_bytes()
+    (tmp_path / "cut.safetensors").write_bytes(content[: len(content) // 2])
+    (tmp_path / "text.safetensors").write_text("hello " * 100)
+    (tmp_path / "model.pt").write_bytes(b"PK\x03\x04" + bytes(100))
+    for name, said in (
+        ("cut.safetensors", "cut off"),
+        ("text.safetensors", "is not a safetensors file"),
+        ("model.pt", "pickle file, which can run any code"),
+        ("missing", "does not exist"),
+    ):
+        refusal(run("generate", "a", "--model", name, model=False), name, said)
+
+
+def test_nothing_without_its_part(run, folder: Path, photo: Path) -> None:
+    """No VAE and no tokenizer: each is named with the argument that brings it."""
+    model = folder / "model.safetensors"
+    alone = folder.parent / "alone"
+    alone.mkdir(exist_ok=True)
+    for name in ("model.safetensors", "config.json"):
+        (alone / name).write_bytes((folder / name).read_bytes())
+    refusal(run("generate", "a", "--model", alone, model=False), "tokenizer=PATH")
+    given = ("--model", alone, "--tokenizer", folder)
+    refusal(run("generate", "a", *given, model=False), "vae=PATH")
+    assert run("generate", "a", *given, "--vae", folder / "vae.safetensors", model=False)[0] == 0
+    assert model.exists()
+
+
+# In a process of its own
+
+
+linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's limits and /proc")
+
+
+def process(*arguments: object, **options) -> subprocess.Popen[str]:
+    line = [sys.executable, "-m", "lightfusion_core", *map(str, arguments)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
+
+
+def limit_files() -> None:
+    """As on a disk with 4 KB left: the system refuses what goes beyond."""
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
+
+
+@linux
+def test_a_full_disk_leaves_nothing_half_written(folder: Path, tmp_path: Path) -> None:
+    arguments = ("generate", "a", "--model", folder, "--device", "cpu", "-o", "out/a.png", "--quiet")
+    started = process(*arguments, preexec_fn=limit_files)
+    out, err = started.communicate(timeout=120)
+    assert (started.returncode, out) == (1, "")
+    assert err.count("\n") == 1
+    assert err.startswith("error: out/a.png: expected to save a picture")
+    assert "free some space" in err
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@linux
+def test_ctrl_c_cancels(folder: Path, tmp_path: Path) -> None:
+    started = process("generate", "a", "--model", folder, "--device", "cpu", "--steps", 100_000, "-o", "a.png")
+    time.sleep(0.2)
+    deadline = time.monotonic() + 60
+    while b"libtorch_cpu" not in Path(f"/proc/{started.pid}/maps").read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.2)  # the interpreter itself can be interrupted only once it runs our code
+    started.send_signal(signal.SIGINT)
+    out, err = started.communicate(timeout=60)
+    assert started.returncode == 130
+    assert out == ""
+    assert err.endswith("cancelled\n")
+    assert "Traceback" not in err
+    assert not (tmp_path / "a.png").exists()
+
+
+def test_a_closed_pipe_is_an_error_in_one_line(folder: Path) -> None:
+    started = process("ask", "hello", "--model", folder, "--device", "cpu", "--max-tokens", 100, "--quiet")
+    started.stdout.close()
+    assert started.wait(timeout=120) == 1
+    assert started.stderr.read() == "error: Standard output cannot be written: Broken pipe.\n"
+    started.stderr.close()
+
+
+def test_help_is_quick_and_imports_nothing_heavy() -> None:
+    program = "import sys; from lightfusion_core.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
+    program += "print([n for n in ('torch', 'numpy', 'PIL', 'transformers', 'diffusers', 'rich') if n in sys.modules])"
+    for arguments in (["--help"], ["edit", "--help"], ["--version"]):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        line = [sys.executable, "-c", program, *arguments]
+        run = subprocess.run(line, capture_output=True, text=True, env=environment, check=True)
+        assert run.stdout.endswith("[]\n")
+        assert run.stderr == ""
+
+
+# Progress
+
+
+@pytest.fixture(params=["rich", "tqdm", "plain"])
+def library(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With all libraries for progress bars, without rich, and without any."""
+    for missing in {"rich": (), "tqdm": ("rich",), "plain": ("rich", "tqdm")}[request.param]:
+        monkeypatch.setitem(sys.modules, missing, None)
+    return request.param
+
+
+def test_progress_with_and_without_the_libraries_for_it(library: str, capsys: pytest.CaptureFixture[str]) -> None:
+    for total in (20, None):
+        with console.progress("Drawing [x]", total) as bar:
+            for _ in range(20):
+                bar.advance()
+            bar.phase("Decoding [y]")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "Decoding [y]" in err
+    assert "20" in err
+    with console.progress("Drawing", 20, quiet=True) as bar:
+        bar.advance()
+    assert capsys.readouterr().err == ""
