@@ -1,0 +1,42 @@
+"""Fixtures of all tests: two tiny random models, one of each kind of checkpoint."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from tiny import make_model
+
+from lightfusion_core import LightFusion
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that would download must fail instead
+torch.set_num_threads(1)  # the models are so small that a second thread costs more than it does
+
+
+@pytest.fixture(scope="session")
+def frozen(tmp_path_factory: pytest.TempPathFactory) -> LightFusion:
+    """A model whose fusion leaves the understanding stream alone."""
+    return make_model(tmp_path_factory.mktemp("frozen"))
+
+
+@pytest.fixture(scope="session")
+def coupled(tmp_path_factory: pytest.TempPathFactory) -> LightFusion:
+    """A model whose fusion writes into the understanding stream."""
+    return make_model(tmp_path_factory.mktemp("coupled"), coupled=True)
+
+
+@pytest.fixture(params=["frozen", "coupled"])
+def model(request: pytest.FixtureRequest) -> LightFusion:
+    """Both kinds, one after the other."""
+    return request.getfixturevalue(request.param)
+
+
+@pytest.fixture(scope="session")
+def picture() -> Image.Image:
+    """A picture of 100 x 80 pixels with something in it."""
+    rng = np.random.default_rng(0)
+    coarse = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
+    return coarse.resize((100, 80), Image.Resampling.BICUBIC)

@@ -1,0 +1,215 @@
+"""Text answers: the same as without caches, streamed whole, repeatable, and safe to stop."""
+
+from __future__ import annotations
+
+import inspect
+from dataclasses import asdict
+
+import joint
+import pytest
+import torch
+from PIL import Image
+from samples import ids, references, relative_error
+from torch import Tensor, nn
+
+from lightfusion_core import Decoding, InputError, LightFusion
+from lightfusion_core.layout import TokenKind
+from lightfusion_core.understanding.answer import CHAT_SYSTEM, FrozenWriter, chat_prefix, stream_text, write
+from lightfusion_core.understanding.vision import patchify
+
+QUESTION = "What is it?"
+NEWLINE = 10
+
+
+def uncached(model: LightFusion, context: list[joint.Piece], length: int) -> list[int]:
+    """Greedy token ids, the whole sequence run anew for every one (rule B26)."""
+    written = [NEWLINE]
+    for _ in range(length):
+        scores = joint.logits(model, [*context, (TokenKind.TEXT, written)])
+        written.append(int(scores[-1].argmax()))
+        if written[-1] == model.tokenizer.eos:
+            return written[1:-1]
+    return written[1:]
+
+
+@pytest.mark.parametrize("count", [0, 2])
+def test_scores_equal_the_uncached_forward(model: LightFusion, count: int) -> None:
+    """Guards both writers: for a coupled model, generated tokens run every fusion layer too (rule B26)."""
+    images, texts, written = references(count), [ids("Think. \n"), ids(QUESTION)], [NEWLINE, 72, 105, 300]
+    writer = model.writer(texts, images)
+    found = torch.stack([writer([token]) for token in written])
+    wanted = joint.logits(model, [*joint.pieces(texts, images), (TokenKind.TEXT, written)])
+    assert relative_error(found, wanted) <= 2e-5
+
+
+def test_streamed_text_is_the_uncached_greedy_text(model: LightFusion, picture: Image.Image) -> None:
+    """Guards the whole path of `answer`: context, start token, positions, streaming."""
+    pieces = list(model.answer(QUESTION, [picture], manner="reference", decoding=Decoding(8)))
+    context = joint.pieces([ids(QUESTION)], [model.prepare(picture, vae=False)])
+    wanted = uncached(model, context, 8)
+    assert "".join(pieces) == model.tokenizer.decode(wanted)
+    assert len(pieces) > 1
+
+
+def test_a_thought_sees_references_and_system_text(model: LightFusion, picture: Image.Image) -> None:
+    """Guards rule B29's context: VAE and ViT segments, system text, prompt, each with its own frame."""
+    thought = "".join(model.think("a star", [picture], system="Plan.\n", decoding=Decoding(6)))
+    context = joint.pieces([ids("Plan.\n"), ids("a star")], [model.prepare(picture)])
+    assert thought == model.tokenizer.decode(uncached(model, context, 6))
+
+
+def test_a_coupled_model_answers_with_its_fusion(coupled: LightFusion, frozen: LightFusion) -> None:
+    """Guards the default manner, which differs between the two kinds."""
+    decoding = Decoding(5)
+    both = {
+        manner: "".join(coupled.answer(QUESTION, decoding=decoding, manner=manner)) for manner in ("chat", "reference")
+    }
+    assert both["chat"] != both["reference"] == "".join(coupled.answer(QUESTION, decoding=decoding))
+    chat = "".join(frozen.answer(QUESTION, decoding=decoding, manner="chat"))
+    assert chat == "".join(frozen.answer(QUESTION, decoding=decoding))
+
+
+IMAGE = 499
+"""The id that stands for an image token in the stock model's input."""
+
+
+def stock_model(model: LightFusion) -> nn.Module:
+    """transformers' own Qwen2.5-VL with the weights of a model's understanding tower."""
+    from transformers import Qwen2_5_VLConfig, Qwen2_5_VLForConditionalGeneration
+
+    text, vision = asdict(model.config.text), asdict(model.config.vision)
+    text["rope_scaling"] = {"type": "mrope", "mrope_section": list(text.pop("mrope_section"))}
+    text |= {"bos_token_id": None, "eos_token_id": None, "pad_token_id": None}
+    vision["fullatt_block_indexes"] = list(vision["fullatt_block_indexes"])
+    tokens = {"image_token_id": IMAGE, "video_token_id": 498, "vision_start_token_id": 502, "vision_end_token_id": 503}
+    config = Qwen2_5_VLConfig(text_config=text, vision_config=vision, tie_word_embeddings=False, **tokens)
+    stock = Qwen2_5_VLForConditionalGeneration._from_config(config, attn_implementation="sdpa")
+    stock.load_state_dict(model.understanding.state_dict(), strict=True)
+    return stock.eval()
+
+
+@torch.no_grad()
+def stock_scores(stock: nn.Module, model: LightFusion, image: Image.Image, answer: list[int]) -> Tensor:
+    """Scores (vocabulary,) after the chat template, the picture, the question and a part of the answer."""
+    encode, tower = model.tokenizer.encode, model.understanding
+    patches, (rows, columns) = patchify(model.prepare(image, vae=False).vit_pixels, tower.config.vision)
+    before = encode(f"<|im_start|>system\n{CHAT_SYSTEM}<|im_end|>\n<|im_start|>user\n<|vision_start|>")
+    after = encode(f"<|vision_end|>{QUESTION}<|im_end|>\n<|im_start|>assistant\n")
+    tokens = torch.tensor([[*before, *[IMAGE] * (rows * columns // 4), *after, *answer]])
+    inputs = {"input_ids": tokens, "pixel_values": patches, "image_grid_thw": torch.tensor([[1, rows, columns]])}
+    if "mm_token_type_ids" in inspect.signature(stock.forward).parameters:  # transformers 5
+        inputs["mm_token_type_ids"] = (tokens == IMAGE).int()
+    return stock(**inputs).logits[0, -1]
+
+
+def test_chat_is_the_stock_model(frozen: LightFusion, picture: Image.Image) -> None:
+    """Guards the chat manner against transformers' whole model: template, positions, masks causal throughout."""
+    stock, prepared = stock_model(frozen), [frozen.prepare(picture, vae=False)]
+    with torch.no_grad():
+        prefix, start = chat_prefix(frozen.encoder, frozen.tokenizer, QUESTION, prepared)
+        writer = FrozenWriter(frozen.encoder, prefix)
+        fed = [*start, 300, 65]  # the template's last token, then an answer
+        for count, token in enumerate(fed):
+            wanted = stock_scores(stock, frozen, picture, fed[1 : count + 1])
+            assert relative_error(writer([token]), wanted) <= 2e-5
+    best = int(stock_scores(stock, frozen, picture, []).argmax())
+    assert "".join(frozen.answer(QUESTION, [picture], decoding=Decoding(1))) == frozen.tokenizer.decode([best])
+
+
+def test_temperature_is_repeatable(model: LightFusion) -> None:
+    """Guards drawing: the same seed the same text, another seed another, and greedy whatever the seed."""
+
+    def text(temperature: float, seed: int) -> str:
+        return "".join(model.answer(QUESTION, decoding=Decoding(12, temperature, seed)))
+
+    assert text(1.5, 1) == text(1.5, 1)
+    assert len({text(1.5, seed) for seed in range(3)}) == 3
+    assert text(0.0, 1) == text(0.0, 2)
+
+
+def test_low_temperature_draws_the_likely() -> None:
+    """Guards the scale: scores are divided by the temperature, not multiplied."""
+    scores = torch.tensor([0.0, 1.0, 0.5])
+    cold, warm = (Decoding(temperature=t).chooser() for t in (0.02, 5.0))
+    assert {cold(scores) for _ in range(50)} == {1}
+    assert {warm(scores) for _ in range(200)} == {0, 1, 2}
+
+
+def test_closing_an_answer_early_leaves_the_model_usable(model: LightFusion, picture: Image.Image) -> None:
+    """Guards a host that stops reading: no state of the model, nor torch's, may be left changed."""
+    whole = "".join(model.answer(QUESTION, [picture], decoding=Decoding(6)))
+    assert torch.is_grad_enabled()
+    started = model.answer(QUESTION, [picture], decoding=Decoding(6))
+    next(started)
+    assert torch.is_grad_enabled()
+    started.close()
+    assert torch.is_grad_enabled()
+    assert "".join(model.answer(QUESTION, [picture], decoding=Decoding(6))) == whole
+
+
+def test_two_answers_at_once_do_not_mix(model: LightFusion) -> None:
+    """Guards caches that answers would share."""
+    alone = ["".join(model.answer(question, decoding=Decoding(5))) for question in ("one?", "two?")]
+    running = [model.answer(question, decoding=Decoding(5)) for question in ("one?", "two?")]
+    together = ["", ""]
+    for _ in range(12):
+        for index, answer in enumerate(running):
+            together[index] += next(answer, "")
+    assert together == alone
+
+
+def scripted(tokens: list[int]) -> tuple[list[int], object]:
+    """A writer whose best next token is the next of `tokens`; and what it was fed."""
+    fed: list[int] = []
+
+    def writer(given: list[int]) -> Tensor:
+        fed.extend(given)
+        return torch.nn.functional.one_hot(torch.tensor(tokens[len(fed) - 1]), 512).float()
+
+    return fed, writer
+
+
+def test_writing_stops_at_the_end_token() -> None:
+    """Guards the end: neither shown nor fed, and nothing is computed after it."""
+    fed, writer = scripted([7, 8, 501, 9])
+    assert list(write(writer, [NEWLINE], Decoding(), (501,))) == [7, 8]
+    assert fed == [NEWLINE, 7, 8]
+
+
+def test_writing_stops_at_the_length() -> None:
+    fed, writer = scripted([7, 8, 9, 11])
+    assert list(write(writer, [NEWLINE], Decoding(2), (501,))) == [7, 8]
+    assert fed == [NEWLINE, 7]
+
+
+def test_a_start_of_several_tokens_is_fed_in_order() -> None:
+    """Guards tokenizers whose newline is two tokens: each is fed, the first choice follows the last."""
+    fed, writer = scripted([99, 7, 501])
+    assert list(write(writer, [NEWLINE, 13], Decoding(), (501,))) == [7]
+    assert fed == [NEWLINE, 13, 7]
+
+
+def test_characters_are_streamed_whole(frozen: LightFusion) -> None:
+    """Guards text in other scripts: a character's bytes come as several tokens."""
+    text = "né 漢字 🙂 ok"
+    pieces = list(stream_text(iter(frozen.tokenizer.encode(text)), frozen.tokenizer))
+    assert "".join(pieces) == text
+    assert "🙂" in pieces
+    assert not any("\ufffd" in piece for piece in pieces)
+
+
+def test_bytes_that_never_become_a_character_are_said_at_the_end(frozen: LightFusion) -> None:
+    """Guards a text that is cut off within a character: nothing may be swallowed."""
+    cut = frozen.tokenizer.encode("a漢")[:-1]
+    assert "".join(stream_text(iter(cut), frozen.tokenizer)) == frozen.tokenizer.decode(cut) == "a\ufffd"
+
+
+@pytest.mark.parametrize("settings", [{"max_tokens": 0}, {"temperature": -0.1}, {"temperature": float("nan")}])
+def test_impossible_settings_are_refused(settings: dict) -> None:
+    with pytest.raises(InputError, match=str(next(iter(settings.values())))):
+        Decoding(**settings)
+
+
+def test_an_unknown_manner_is_refused(frozen: LightFusion) -> None:
+    with pytest.raises(InputError, match="shouting"):
+        frozen.answer(QUESTION, manner="shouting")

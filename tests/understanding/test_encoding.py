@@ -1,0 +1,164 @@
+"""Encoding a request: what is run, what is kept, what is refused."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import torch
+from samples import ids, reference, references, relative_error
+from torch import nn
+
+from lightfusion_core import Conditioning, InputError, LightFusion, Reference
+from lightfusion_core.layout import TokenKind
+
+PROMPT, OTHER, NEGATIVE = ids("a red circle"), ids("a blue square on top"), ids("blurred")
+
+
+@contextmanager
+def counted(module: nn.Module) -> Iterator[list[int]]:
+    """The number of tokens of every call of a module."""
+    calls: list[int] = []
+    hook = module.register_forward_hook(lambda _, args, out: calls.append(args[0].shape[-2]))
+    try:
+        yield calls
+    finally:
+        hook.remove()
+
+
+def vision(model: LightFusion) -> nn.Module:
+    return model.understanding.model.visual.patch_embed
+
+
+def decoder(model: LightFusion) -> nn.Module:
+    return model.understanding.model.language_model.layers[0]
+
+
+def test_images_run_once_for_all_branches_and_requests(frozen: LightFusion) -> None:
+    """Guards the shared prefix: three branches and the next prompt must not pay for the images again."""
+    frozen.encoder.forget()
+    images, pairs = references(2), 2 * frozen.config.max_extent
+    with counted(vision(frozen)) as seen, counted(decoder(frozen)) as run:
+        frozen.encoder.encode([PROMPT], images, [NEGATIVE])
+    branches = [len(PROMPT), pairs, len(NEGATIVE), pairs, len(PROMPT), pairs]
+    assert len(seen) == 2
+    assert run == [2, 12 + 2, 2, 4 + 2, *branches]  # each image: two markers, then the ViT tokens in theirs
+    with counted(vision(frozen)) as seen, counted(decoder(frozen)) as run:
+        frozen.encoder.encode([OTHER], images, [NEGATIVE])
+    assert seen == []
+    assert run == [len(OTHER), pairs, len(NEGATIVE), pairs, len(OTHER), pairs]
+
+
+def test_equal_images_are_known_by_their_content(model: LightFusion) -> None:
+    """Guards hosts that hand over a copy of the same picture with every request."""
+    model.encoder.encode([PROMPT], [reference()])
+    with counted(vision(model)) as seen:
+        model.encoder.encode([PROMPT], [reference()])
+    assert seen == []
+
+
+@pytest.mark.parametrize("change", ["pixels", "latent", "order", "fewer", "no latent"])
+def test_other_images_are_encoded_anew(model: LightFusion, change: str) -> None:
+    """Guards a key that is too coarse: an edit of the wrong picture."""
+    one, two = references(2)
+    other = {
+        "pixels": [Reference(one.vit_pixels + 1e-3, one.latent), two],
+        "latent": [Reference(one.vit_pixels, one.latent + 1e-3), two],
+        "order": [two, one],
+        "fewer": [one],
+        "no latent": [Reference(one.vit_pixels), two],
+    }[change]
+    before = model.encoder.encode([PROMPT], [one, two]).full
+    with counted(vision(model)) as seen:
+        after = model.encoder.encode([PROMPT], other).full
+    assert len(seen) == len(other)
+    assert all(mine is not old for mine, old in zip(after.segments, before.segments, strict=False))
+
+
+def test_forgetting_drops_the_images(frozen: LightFusion) -> None:
+    """Guards memory: a host that unloads the model must get the prefix back."""
+    frozen.encoder.encode([PROMPT], [reference()])
+    frozen.encoder.forget()
+    with counted(vision(frozen)) as seen:
+        frozen.encoder.encode([PROMPT], [reference()])
+    assert len(seen) == 1
+
+
+def test_the_order_of_segments(model: LightFusion) -> None:
+    """Guards rule B4 for every branch, and the branches' shared segments."""
+    images = references(2)
+    conditioning = model.encoder.encode([PROMPT, OTHER], images, [NEGATIVE])
+    clean, vit, text = TokenKind.CLEAN, TokenKind.VIT, TokenKind.TEXT
+
+    def kinds(name: str) -> list[TokenKind]:
+        return [segment.split.kind for segment in getattr(conditioning, name).segments]
+
+    assert kinds("full") == [clean, vit, clean, vit, text, text]
+    assert kinds("negative") == [clean, vit, clean, vit, text]
+    assert kinds("no_image") == [text, text]
+    assert conditioning.no_image.segments[0].split.start == 0
+    full, negative = conditioning.full.segments, conditioning.negative.segments
+    assert all(mine is other for mine, other in zip(full[:4], negative[:4], strict=True))
+    assert conditioning.full.has_reference
+    assert not conditioning.no_image.has_reference
+
+
+def test_branches_that_nobody_asked_for_are_not_there(model: LightFusion) -> None:
+    """Guards cost: a branch that is made is a branch that is run."""
+    assert model.encoder.encode([PROMPT]).negative is None
+    assert model.encoder.encode([PROMPT]).no_image is None
+    assert model.encoder.encode([PROMPT], negative_texts=[]).negative.segments == ()
+
+
+def test_a_coupled_model_encodes_without_the_decoder(coupled: LightFusion) -> None:
+    """Guards the two builders: a coupled conditioning holds inputs, whose states fusion will change."""
+    with counted(decoder(coupled)) as run:
+        conditioning = coupled.encoder.encode([PROMPT], references(1), [NEGATIVE])
+    assert run == []
+    text = conditioning.full.segments[-1]
+    assert torch.equal(text.hidden, coupled.understanding.embed(PROMPT))
+
+
+def test_states_hold_every_layer(frozen: LightFusion) -> None:
+    """Guards what the fusion layers read: the raw output of each VLM layer."""
+    segment = frozen.encoder.encode([PROMPT]).full.segments[0]
+    tower, n = frozen.understanding, len(PROMPT)
+    states, _ = tower.run(tower.embed(PROMPT), segment.split.position_ids(), torch.ones(n, n).tril().bool(), None)
+    assert segment.hidden.shape == (4, n, 128)
+    assert relative_error(segment.hidden, torch.cat(states)) <= 1e-6
+    assert min(relative_error(a, b) for a, b in itertools.pairwise(states)) > 0.1
+
+
+def test_an_extent_beyond_the_encoded_is_refused_by_name(frozen: LightFusion) -> None:
+    """Guards a picture drawn with the markers of a smaller one."""
+    conditioning: Conditioning = frozen.encoder.encode([PROMPT], max_extent=3)
+    assert conditioning.full.markers.shape[0] == 3
+    conditioning.full.target_markers(3)
+    with pytest.raises(InputError, match=r"up to 3 tokens.*has 4.*max_extent=4"):
+        conditioning.full.target_markers(4)
+    assert frozen.encoder.encode([PROMPT], max_extent=4).full.target_markers(4).shape == (4, 2, 128)
+    assert len(frozen.encoder.encode([PROMPT]).full.markers) == frozen.config.max_extent
+
+
+def test_a_coupled_model_draws_any_extent(coupled: LightFusion) -> None:
+    """Guards the other kind, whose markers are embeddings and run with the picture."""
+    branch = coupled.encoder.encode([PROMPT], max_extent=1).full
+    assert torch.equal(branch.target_markers(50), torch.stack([coupled.understanding.embed([502, 503])[0]]))
+
+
+@pytest.mark.parametrize("count", [0, 1])
+def test_a_prompt_that_is_too_long_is_refused(model: LightFusion, count: int) -> None:
+    """Guards positions beyond what the VLM knows; the references' positions count."""
+    images = references(count)
+    used = model.encoder.images(images).next_start
+    room = model.config.text.max_position_embeddings - used
+    model.encoder.encode([[65] * room], images, max_extent=1)
+    with pytest.raises(InputError, match=f"{room + 1} tokens at position {used}.*512"):
+        model.encoder.encode([[65] * (room + 1)], images, max_extent=1)
+
+
+def test_a_reference_needs_content() -> None:
+    with pytest.raises(InputError):
+        Reference()
