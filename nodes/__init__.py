@@ -9,10 +9,20 @@ class LightFusionExtension(ComfyExtension):
     """The pack, as ComfyUI loads it."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        from .encode import LightFusionEncode
         from .latent import EmptyLightFusionLatent
         from .load import LoadLightFusion
+        from .sampling import LightFusionGuider, LightFusionSampler, LightFusionScheduler, LightFusionSolver
 
-        return [LoadLightFusion, EmptyLightFusionLatent]
+        return [
+            LoadLightFusion,
+            LightFusionEncode,
+            LightFusionSampler,
+            LightFusionGuider,
+            LightFusionScheduler,
+            LightFusionSolver,
+            EmptyLightFusionLatent,
+        ]
 
 
 async def comfy_entrypoint() -> LightFusionExtension:

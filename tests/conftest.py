@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -40,3 +41,17 @@ def picture() -> Image.Image:
     rng = np.random.default_rng(0)
     coarse = Image.fromarray(rng.integers(0, 256, (5, 6, 3), dtype=np.uint8))
     return coarse.resize((100, 80), Image.Resampling.BICUBIC)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say loudly what was not run, and why: a green run must not look like more than it was."""
+    reasons = Counter(
+        report.longrepr[2].removeprefix("Skipped: ") for report in terminalreporter.stats.get("skipped", [])
+    )
+    left_out = len(terminalreporter.stats.get("deselected", []))
+    if reasons or left_out:
+        terminalreporter.section("NOT RUN", sep="!", bold=True, yellow=True)
+    for reason, count in reasons.most_common():
+        terminalreporter.write_line(f"{count} skipped: {reason}", yellow=True)
+    if left_out:
+        terminalreporter.write_line(f"{left_out} left out by markers: `make test-all` runs them", yellow=True)

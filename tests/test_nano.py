@@ -84,9 +84,7 @@ def test_it_says_what_it_was_not_trained_for(nano: LightFusion, picture: Image.I
 
 def test_image_guidance_needs_a_reference(nano: LightFusion) -> None:
     conditioning = nano.encode("a red circle")
-    pictures = [
-        nano.sample(conditioning, 128, 128, 1, FAST, Guidance(text=3.0, image=scale)) for scale in (1.0, 2.0)
-    ]
+    pictures = [nano.sample(conditioning, 128, 128, 1, FAST, Guidance(text=3.0, image=scale)) for scale in (1.0, 2.0)]
     assert torch.equal(*pictures)
 
 

@@ -36,13 +36,16 @@ class Schedule:
     def from_sigmas(cls, sigmas: Sequence[float]) -> Schedule:
         """A schedule through given levels, the last one 0 or more."""
         rounded = np.asarray(sigmas, dtype=np.float32)
-        return cls(tuple(rounded.tolist()), tuple(int(timestep_of(sigma)) for sigma in rounded[:-1]))
+        return cls(tuple(rounded.tolist()), tuple(timestep_of(float(sigma)) for sigma in rounded[:-1]))
 
 
 def timestep_of(sigma: float) -> int:
-    """The integer timestep of a level that came as float32: a value that lies within that precision of
-    an integer counts as the integer, or 0.6 would become 599."""
-    return min(TIMESTEPS - 1, int(np.floor(float(sigma) * TIMESTEPS + 1e-4)))
+    """The integer timestep of a level that came as float32: one that this precision cannot tell from k / 1000
+    counts as k (0.6 would become 599), any other is cut off."""
+    nearest = round(sigma * TIMESTEPS)
+    if np.float32(nearest / TIMESTEPS) != np.float32(sigma):
+        nearest = int(np.floor(sigma * TIMESTEPS))
+    return min(TIMESTEPS - 1, nearest)
 
 
 def make_schedule(steps: int, shift: float = 4.0) -> Schedule:

@@ -78,7 +78,7 @@ class Encoder:
         """The prefix of the references, [VAE, ViT] each (rule B4); the last one made is kept."""
         if not references:
             return Prefix()
-        key = _digest(references)
+        key = digest(references)
         if self._kept is None or self._kept[0] != key:
             prefix = Prefix()
             for reference in references:
@@ -174,7 +174,7 @@ def _joined(memory: Sequence[KeyValue], made: Sequence[KeyValue]) -> tuple[KeyVa
     )
 
 
-def _digest(references: Sequence[Reference]) -> bytes:
+def digest(references: Sequence[Reference]) -> bytes:
     """A key for the content of the references: equal pixels and latents give an equal key."""
     digest = hashlib.blake2b(digest_size=16)
     for reference in references:

@@ -6,6 +6,7 @@ in the first LoRA loader, which clones it into a plain one.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import comfy.hooks
@@ -18,9 +19,11 @@ from torch import Tensor, nn
 
 from ...lightfusion_core.checkpoints.loader import load_understanding
 from ...lightfusion_core.checkpoints.reader import Checkpoint
+from ...lightfusion_core.conditioning import Conditioning
 from ...lightfusion_core.config import ModelConfig
-from ...lightfusion_core.understanding.encoder import Encoder
+from ...lightfusion_core.understanding.encoder import Encoder, digest
 from ...lightfusion_core.understanding.tokenizer import Tokenizer
+from ...lightfusion_core.understanding.vision import Reference
 from .conditioning import to_tensor
 
 
@@ -49,12 +52,37 @@ class UnderstandingModel(nn.Module):
         offload_device = comfy.model_management.text_encoder_offload_device()
         self.tower = load_understanding(checkpoint, config, dtype, offload_device, comfy.ops.manual_cast)
         self.encoder = Encoder(self.tower, config, (tokenizer.sov, tokenizer.eov), coupled)
+        self.tokens = TextTokens(tokenizer)
+        self.kept: dict[Any, Conditioning] = {}
+        self.encoded_with: object = None
 
     def set_clip_options(self, options: dict[str, Any]) -> None:
         """CLIP skip and the like have no meaning here."""
 
     def reset_clip_options(self) -> None:
         """See `set_clip_options`."""
+
+    def encode(
+        self, weights: object, texts: Sequence[str], references: Sequence[Reference], negative: Sequence[str]
+    ) -> Conditioning:
+        """A whole request. The last two are kept, so that another seed, size or guidance encodes nothing;
+        `weights` names the state of the weights that they were made with."""
+        key = (weights, tuple(texts), tuple(negative), digest(references))
+        if key not in self.kept:
+            ids = self.tokens.tokenize_with_weights
+            if weights != self.encoded_with:
+                self.encoder.forget()
+                self.encoded_with = weights
+            made = self.encoder.encode([ids(text) for text in texts], references, [ids(text) for text in negative])
+            self.kept[key] = made.to(comfy.model_management.intermediate_device())
+            while len(self.kept) > 2:
+                self.kept.pop(next(iter(self.kept)))
+        return self.kept[key]
+
+    def forget(self) -> None:
+        """Drop what is kept between requests."""
+        self.kept.clear()
+        self.encoder.forget()
 
     def encode_token_weights(self, tokens: list[int]) -> tuple[Tensor, None]:
         """One text segment as a conditioning's tensor; there is no pooled output."""
@@ -67,7 +95,7 @@ def load_clip(
     """The CLIP of a checkpoint."""
     clip = comfy.sd.CLIP(no_init=True)
     clip.cond_stage_model = UnderstandingModel(checkpoint, config, tokenizer, dtype, coupled)
-    clip.tokenizer = TextTokens(tokenizer)
+    clip.tokenizer = clip.cond_stage_model.tokens
     clip.patcher = comfy.model_patcher.ModelPatcher(
         clip.cond_stage_model,
         load_device=comfy.model_management.text_encoder_device(),

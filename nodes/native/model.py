@@ -6,7 +6,7 @@ in an object that the run carries; a sampling wrapper drops it when the run ends
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import comfy.latent_formats
 import comfy.model_base
@@ -29,6 +29,10 @@ from ...lightfusion_core.sampling.schedule import timestep_of
 from .conditioning import KEY, BatchedBranches, BranchCond, branch_of
 
 RUN = "lightfusion_run"
+"""The name of a run's context object in the transformer options."""
+
+TIMESTEP = "lightfusion_timestep"
+"""The name of the integer timestep there, where our own solver steps."""
 
 
 def comfy_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -51,12 +55,22 @@ class LightFusionNet(GenerationTower):
         **unused: Any,
     ) -> Tensor:
         """Velocity of x (B, C, 1, h, w) at sigma * 1000, B split evenly over the branches."""
-        run: Run = (transformer_options or {}).get(RUN) or Run()
+        transformer_options = transformer_options or {}
+        run: Run = transformer_options.get(RUN) or Run()
         branches = lightfusion.branches
         patch = self.config.dit.patch_size
         contexts = [run.branch(self, branch, x.shape[-2] // patch, x.shape[-1] // patch) for branch in branches]
         rows = [made for made in contexts for _ in range(len(x) // len(branches))]
-        return self.velocity(x, timestep_of(float(timestep[0]) / 1000), run.context, rows)
+        return self.velocity(x, _timestep(transformer_options, timestep), run.context, rows)
+
+
+def _timestep(transformer_options: dict[str, Any], timestep: Tensor) -> int:
+    """The integer timestep: the one that our own solver names, or the level's (stock samplers give the
+    same level to the whole batch)."""
+    if TIMESTEP in transformer_options:
+        return transformer_options[TIMESTEP]
+    sigmas = transformer_options.get("sigmas")
+    return timestep_of(float(timestep[0]) / 1000 if sigmas is None else float(sigmas[0]))
 
 
 class Run:
@@ -113,38 +127,35 @@ class LightFusionModel(comfy.model_base.BaseModel):
         return {KEY: BranchCond(branch_of(kwargs))}
 
 
-def latent_format(vae: VAEConfig) -> comfy.latent_formats.LatentFormat:
-    """ComfyUI's description of this model's latents: statistics and preview colours."""
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.mean, vae.std))
+class LightFusionLatent(comfy.latent_formats.LatentFormat):
+    """ComfyUI's description of a model's latents: statistics and preview colours."""
 
-    class LightFusionLatent(comfy.latent_formats.LatentFormat):
-        latent_channels = vae.z_dim
-        latent_dimensions = 3
-        latent_rgb_factors = [list(row) for row in vae.preview_factors]
-        latent_rgb_factors_bias = list(vae.preview_bias)
+    latent_dimensions = 3
 
-        def process_in(self, latent: Tensor) -> Tensor:
-            return (latent - mean.to(latent)) / std.to(latent)
+    def __init__(self, vae: VAEConfig) -> None:
+        self.latent_channels = vae.z_dim
+        self.latent_rgb_factors = [list(row) for row in vae.preview_factors]
+        self.latent_rgb_factors_bias = list(vae.preview_bias)
+        self.mean, self.std = (torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.mean, vae.std))
 
-        def process_out(self, latent: Tensor) -> Tensor:
-            return latent * std.to(latent) + mean.to(latent)
+    def process_in(self, latent: Tensor) -> Tensor:
+        return (latent - self.mean.to(latent)) / self.std.to(latent)
 
-    return LightFusionLatent()
+    def process_out(self, latent: Tensor) -> Tensor:
+        return latent * self.std.to(latent) + self.mean.to(latent)
 
 
-def _settings(config: ModelConfig) -> comfy.supported_models_base.BASE:
-    """ComfyUI's description of the model."""
+class LightFusionSettings(comfy.supported_models_base.BASE):
+    """ComfyUI's description of a model."""
 
-    class LightFusionSettings(comfy.supported_models_base.BASE):
-        unet_config: dict[str, Any] = {"disable_unet_model_creation": True, "in_channels": config.dit.in_dim}
-        unet_extra_config: dict[str, Any] = {}
-        sampling_settings = {"shift": config.defaults.shift}
-        memory_usage_factor = config.dit.dim / 3072
-        supported_inference_dtypes = [torch.bfloat16, torch.float32]
+    unet_extra_config: ClassVar[dict[str, Any]] = {}
+    supported_inference_dtypes: ClassVar[list[torch.dtype]] = [torch.bfloat16, torch.float32]
 
-    settings = LightFusionSettings(LightFusionSettings.unet_config)
-    settings.latent_format = latent_format(config.vae)
-    return settings
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__({"disable_unet_model_creation": True, "in_channels": config.dit.in_dim})
+        self.sampling_settings = {"shift": config.defaults.shift}
+        self.memory_usage_factor = config.dit.dim / 3072
+        self.latent_format = LightFusionLatent(config.vae)
 
 
 def load_model(checkpoint: Checkpoint, config: ModelConfig, dtype: torch.dtype) -> comfy.model_patcher.ModelPatcher:
@@ -154,7 +165,7 @@ def load_model(checkpoint: Checkpoint, config: ModelConfig, dtype: torch.dtype) 
     net = load_generation(
         checkpoint, config, dtype, offload_device, comfy.ops.manual_cast, comfy_attention, LightFusionNet
     )
-    model = LightFusionModel(_settings(config), net)
+    model = LightFusionModel(LightFusionSettings(config), net)
     patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, KEY, carry_run)

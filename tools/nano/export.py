@@ -27,8 +27,8 @@ def authors_name(name: str) -> str:
     return name if name.startswith("vgen_model_") else f"vgen_model.{name}"
 
 
-def export(folder: Path, tasks: tuple[str, ...]) -> int:
-    """Write a model folder; the bytes of all its files."""
+def export(folder: Path, tasks: tuple[str, ...], vae_folder: Path = VAE_EXPORT) -> int:
+    """Write a model folder with the VAE of `vae_folder`; the bytes of all its files."""
     folder.mkdir(parents=True, exist_ok=True)
     understanding = torch.load(VLM, weights_only=True)["tower"]
     generation = torch.load(GENERATION, weights_only=True)["mean"]
@@ -38,19 +38,20 @@ def export(folder: Path, tasks: tuple[str, ...]) -> int:
         if "rotary" not in name
     }
     save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    vae = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(VAE_EXPORT / "vae.safetensors").items()}
+    vae = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(vae_folder / "vae.safetensors").items()}
     save_file(vae, folder / "vae.safetensors", metadata={"format": "pt"})
     shutil.copyfile(TOKENIZER, folder / "tokenizer.json")
-    (folder / "config.json").write_text(replace(nano_config(read_vae_config()), tasks=tasks).to_json())
+    (folder / "config.json").write_text(replace(nano_config(read_vae_config(vae_folder)), tasks=tasks).to_json())
     return sum(file.stat().st_size for file in folder.iterdir())
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folder", type=Path, nargs="?", default=RUNS / "model")
+    parser.add_argument("--vae", type=Path, default=VAE_EXPORT, help="the VAE's export (default: %(default)s)")
     parser.add_argument("--tasks", nargs="+", default=["generate"])
     options = parser.parse_args()
-    size = export(options.folder, tuple(options.tasks))
+    size = export(options.folder, tuple(options.tasks), options.vae)
     print(f"wrote {options.folder}, {size / 1e6:.1f} MB")
 
 

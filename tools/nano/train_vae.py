@@ -46,6 +46,7 @@ CONFIG = VAEConfig(
 PIXELS = 64  # per batch, in units of 1024: 16 crops or 4 whole pictures
 SQUARES = 2.0  # weight of the squared error beside the absolute: it finds the colours, that keeps areas flat
 EDGES = 1.0  # weight of the gradients' absolute error
+COLORS = 0.1  # weight of what a linear map of the latents leaves unexplained of the picture's coarse colours
 DIVERGENCE = 5e-4  # weight of the latents' divergence from a normal distribution, nats per value
 LATENT_NOISE = 0.2  # largest deviation of the noise on the latents, in units of the latents' own
 ADAM_RATE = 2e-3
@@ -87,14 +88,29 @@ def losses(vae: AutoencoderKLWan, pictures: Tensor, generator: torch.Generator) 
     latents = mean + deviation * torch.randn(mean.shape, generator=generator)
     error = decode(vae, latents) - pictures
     edges = (error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()) / 2
+    with torch.autocast("cpu", enabled=False):
+        colors = unexplained_colors(mean / scale, pictures)
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
     return {
         "value": error.abs().mean(),
         "squares": error.square().mean(),
         "edges": edges,
+        "colors": colors,
         "divergence": divergence,
         "scale": scale,
     }
+
+
+def unexplained_colors(latents: Tensor, pictures: Tensor) -> Tensor:
+    """The mean squared error of the best linear map from each latent (B, C, h, w) to the mean colour of its pixels.
+    Kept small it makes colours add up in the latent space, where a generator learns them sooner and previews are
+    true."""
+    mean_colors = torch.nn.functional.adaptive_avg_pool2d(pictures, latents.shape[-2:])
+    color, x = (item.float().movedim(1, -1).flatten(0, 2) for item in (mean_colors, latents))
+    x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
+    ridge = 1e-3 * len(x) * torch.eye(x.shape[1])
+    fit = torch.linalg.solve(x.T @ x + ridge, x.T @ color)
+    return (x @ fit - color).square().mean()
 
 
 def pace_of(step: int, steps: int) -> float:
@@ -131,7 +147,7 @@ def train(arguments: argparse.Namespace) -> None:
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
             terms = losses(vae, pictures, generator)
         loss = terms["value"] + SQUARES * terms["squares"] + EDGES * terms["edges"]
-        loss = loss + DIVERGENCE * terms["divergence"]
+        loss = loss + COLORS * terms["colors"] + DIVERGENCE * terms["divergence"]
         vae.zero_grad()
         loss.backward()
         for optimizer in both:

@@ -64,7 +64,9 @@ def measured_config(vae: AutoencoderKLWan, config: VAEConfig, count: int = 1024)
     mean = latent.mean(dim=0)
     std = float((latent - mean).square().mean().sqrt())
     normal = torch.cat([(latent - mean) / std, torch.ones(len(latent), 1, dtype=torch.double)], dim=1)
-    fit = torch.linalg.lstsq(normal, color).solution
+    # A little ridge, or channels that hardly vary get factors so large that a preview of noise glares.
+    ridge = 0.01 * len(normal) * torch.eye(normal.shape[1], dtype=torch.double)
+    fit = torch.linalg.solve(normal.T @ normal + ridge, normal.T @ color)
     rounded = [[round(value, 5) for value in row] for row in fit.tolist()]
     return replace(
         config,
@@ -75,8 +77,9 @@ def measured_config(vae: AutoencoderKLWan, config: VAEConfig, count: int = 1024)
     )
 
 
-def export(vae: AutoencoderKLWan, config: VAEConfig, folder: Path) -> str:
-    """Write `vae.safetensors` and `vae_config.json`; returns the latter's text."""
+def export(vae: AutoencoderKLWan, config: VAEConfig, folder: Path, count: int = 1024) -> str:
+    """Write `vae.safetensors` and `vae_config.json`; returns the latter's text. The statistics are taken over
+    `count` scenes."""
     folder.mkdir(parents=True, exist_ok=True)
     state: dict[str, Tensor] = vae.state_dict()
     weights = {
@@ -86,6 +89,6 @@ def export(vae: AutoencoderKLWan, config: VAEConfig, folder: Path) -> str:
     if len(weights) != len(state):
         raise ValueError(f"{len(state)} tensors have only {len(weights)} original names: the map is wrong.")
     save_file(weights, folder / "vae.safetensors", metadata={"format": "pt"})
-    text = json.dumps(asdict(measured_config(vae, config)), indent=1) + "\n"
+    text = json.dumps(asdict(measured_config(vae, config, count)), indent=1) + "\n"
     (folder / "vae_config.json").write_text(text, encoding="utf-8")
     return text

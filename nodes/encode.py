@@ -1,0 +1,75 @@
+"""LightFusion Encode: prompt and pictures to the three conditionings and a latent that fits."""
+
+from __future__ import annotations
+
+from comfy_api.latest import io
+
+from ..lightfusion_core.config import NEGATIVE_PROMPT
+
+IMAGES = ("image_1", "image_2", "image_3", "image_4")
+
+
+def image_inputs(names: tuple[str, ...] = IMAGES) -> list[io.Input]:
+    """Sockets for references."""
+    tooltip = "A reference; the frames of a batch are further references, in order."
+    return [io.Image.Input(name, optional=True, tooltip=tooltip) for name in names]
+
+
+class LightFusionEncode(io.ComfyNode):
+    """One node for text to image, editing, references, and think, then draw."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return io.Schema(
+            node_id="LightFusionEncode",
+            display_name="LightFusion Encode",
+            category="LightFusion",
+            description="Encodes a prompt and reference pictures; nothing is encoded again when only the seed, the "
+            "steps, the guidance or the size change.",
+            inputs=[
+                io.Clip.Input("clip", tooltip="The CLIP of Load LightFusion."),
+                io.String.Input("prompt", multiline=True, default="", tooltip="Taken literally, without weights."),
+                io.String.Input(
+                    "negative_prompt", multiline=True, default=NEGATIVE_PROMPT,
+                    tooltip="What guidance leads away from. The default is the one that the model was published with.",
+                ),
+                io.Int.Input(
+                    "width", default=0, min=0, max=16384, step=32,
+                    tooltip="Pixels. 0: from the last reference by the model's rule, else the model's own size.",
+                ),
+                io.Int.Input("height", default=0, min=0, max=16384, step=32, tooltip="Pixels; 0 as for the width."),
+                io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="How many pictures."),
+                io.Vae.Input("vae", optional=True, tooltip="Needed with reference pictures."),
+                *image_inputs(),
+                io.String.Input(
+                    "system", multiline=True, default="", optional=True,
+                    tooltip="For think, then draw: the system text. With it, or a thought, the negative branch has no "
+                    "text.",
+                ),
+                io.String.Input(
+                    "thought", multiline=True, default="", optional=True,
+                    tooltip="For think, then draw: the thought that LightFusion Think wrote.",
+                ),
+            ],
+            outputs=[
+                io.Conditioning.Output("positive", display_name="positive"),
+                io.Conditioning.Output("negative", display_name="negative"),
+                io.Conditioning.Output("no_image", display_name="no image"),
+                io.Latent.Output("latent", display_name="latent"),
+                io.Int.Output("drawn_width", display_name="width"),
+                io.Int.Output("drawn_height", display_name="height"),
+            ],
+        )  # fmt: skip
+
+    @classmethod
+    def execute(
+        cls, clip, prompt, negative_prompt, width, height, batch_size, vae=None, system="", thought="", **images
+    ) -> io.NodeOutput:
+        from .native.encoding import encode, frames
+
+        return io.NodeOutput(
+            *encode(
+                clip, vae, prompt, negative_prompt, frames(images[name] for name in IMAGES if name in images),
+                system=system, thought=thought, width=width, height=height, batch_size=batch_size,
+            )
+        )  # fmt: skip
