@@ -106,26 +106,29 @@ def main() -> None:
     print(f"drew {options.pictures} pictures", flush=True)
     tower = new_generation(config, options.seed)
     mean = new_generation(config, options.seed).requires_grad_(False)
-    optimizer = torch.optim.AdamW(tower.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.01)
+    optimizers = optimizers_of(tower, options.rate)
     step, history = 0, []
     if CHECKPOINT.exists():
         saved = torch.load(CHECKPOINT, weights_only=True)
         tower.load_state_dict(saved["tower"])
         mean.load_state_dict(saved["mean"])
-        optimizer.load_state_dict(saved["optimizer"])
+        for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
+            optimizer.load_state_dict(state)
         step, history = saved["step"], saved["history"]
         print(f"resumed at step {step}")
     started = saved_at = time.monotonic()
     while time.monotonic() - started < options.minutes * 60 and step < options.plan:
         rng = random.Random(options.seed * 1_000_003 + step)
         fall = 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / options.plan))
-        for group in optimizer.param_groups:
-            group["lr"] = options.rate * min(1.0, step / 200) * (0.02 + 0.98 * fall)
+        for optimizer in optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = options.rate * min(1.0, step / 100) * (0.02 + 0.98 * fall)
         loss = loss_of(tower, vlm, drawings, rng, options.batch, options.shift)
-        optimizer.zero_grad(set_to_none=True)
+        tower.zero_grad(set_to_none=True)
         loss.backward()
         torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
-        optimizer.step()
+        for optimizer in optimizers:
+            optimizer.step()
         decay = min(MEAN_DECAY, (1 + step) / (10 + step))
         with torch.no_grad():
             torch._foreach_lerp_(list(mean.parameters()), list(tower.parameters()), 1 - decay)
@@ -135,19 +138,37 @@ def main() -> None:
             recent = np.mean([value for _, value in history[-100:]])
             print(f"step {step}  loss {recent:.4f}  {(time.monotonic() - started) / 60:.1f} min", flush=True)
         if time.monotonic() - saved_at > 120:
-            _save(tower, mean, optimizer, step, history)
+            _save(tower, mean, optimizers, step, history)
             saved_at = time.monotonic()
-    _save(tower, mean, optimizer, step, history)
+    _save(tower, mean, optimizers, step, history)
+
+
+def optimizers_of(tower: GenerationTower, rate: float) -> list[torch.optim.Optimizer]:
+    """Muon for the weight matrices inside the blocks and fusion layers, Adam for everything else; Muon's
+    updates are scaled so that one rate serves both."""
+    inner = [
+        p for name, p in tower.named_parameters() if p.ndim == 2 and name.startswith(("blocks.", "mm_attn_layers."))
+    ]
+    chosen = {id(parameter) for parameter in inner}
+    outer = [parameter for parameter in tower.parameters() if id(parameter) not in chosen]
+    return [
+        torch.optim.Muon(inner, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        torch.optim.AdamW(outer, lr=rate, betas=(0.9, 0.98), weight_decay=0.01),
+    ]
 
 
 def _save(
-    tower: GenerationTower, mean: GenerationTower, optimizer: torch.optim.Optimizer, step: int, history: list
+    tower: GenerationTower,
+    mean: GenerationTower,
+    optimizers: list[torch.optim.Optimizer],
+    step: int,
+    history: list,
 ) -> None:
     part = CHECKPOINT.with_suffix(".part")
     state = {
         "tower": tower.state_dict(),
         "mean": mean.state_dict(),
-        "optimizer": optimizer.state_dict(),
+        "optimizers": [optimizer.state_dict() for optimizer in optimizers],
         "step": step,
         "history": history,
     }
