@@ -105,7 +105,7 @@ def unexplained_colors(latents: Tensor, pictures: Tensor) -> Tensor:
     """The mean squared error of the best linear map from each latent (B, C, h, w) to the mean colour of its pixels.
     Kept small it makes colours add up in the latent space, where a generator learns them sooner and previews are
     true."""
-    mean_colors = torch.nn.functional.adaptive_avg_pool2d(pictures, latents.shape[-2:])
+    mean_colors = torch.nn.functional.adaptive_avg_pool2d(pictures, (latents.shape[2], latents.shape[3]))
     color, x = (item.float().movedim(1, -1).flatten(0, 2) for item in (mean_colors, latents))
     x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
     ridge = 1e-3 * len(x) * torch.eye(x.shape[1])
