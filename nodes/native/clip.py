@@ -13,6 +13,7 @@ import comfy.hooks
 import comfy.model_management
 import comfy.model_patcher
 import comfy.ops
+import comfy.patcher_extension
 import comfy.sd
 import torch
 from torch import Tensor, nn
@@ -103,8 +104,17 @@ def load_clip(
     )
     clip.patcher.hook_mode = comfy.hooks.EnumHookMode.MinVram
     clip.patcher.is_clip = True
+    clip.patcher.add_callback_with_key(comfy.patcher_extension.CallbacksMP.ON_LOAD, "lightfusion", _load_small_parts)
     clip.layer_idx = None
     clip.use_clip_schedule = False
     clip.apply_hooks_to_conds = None
     clip.tokenizer_options = {}
     return clip
+
+
+def _load_small_parts(patcher: comfy.model_patcher.ModelPatcher, device: torch.device, *details: Any) -> None:
+    """Bring norms and rotary tables along: transformers' own modules use them where they lie, and the host
+    leaves them behind when it loads a model in part."""
+    for module in patcher.model.modules():
+        if not hasattr(module, "comfy_cast_weights") and next(module.children(), None) is None:
+            module.to(device)

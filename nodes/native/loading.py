@@ -15,6 +15,7 @@ from ...lightfusion_core.pipeline import NANO
 from ...lightfusion_core.understanding.tokenizer import Tokenizer
 from .. import folders
 from .clip import load_clip
+from .conditioning import KEY
 from .model import load_model
 from .vae import load_vae
 
@@ -45,6 +46,9 @@ def load(model: str, understanding: str, vae: str, weight_dtype: str) -> tuple[A
     patcher = load_model(checkpoint, config, dtype)
     coupled = patcher.model.diffusion_model.coupled
     clip = load_clip(checkpoint, config, Tokenizer(file, config.special_tokens), text_dtype, coupled)
+    if coupled:
+        patcher.model.diffusion_model.couple(clip.cond_stage_model.tower)
+        patcher.set_additional_models(KEY, [clip.patcher])
     return patcher, clip, load_vae(checkpoint, config)
 
 

@@ -23,7 +23,8 @@ from ...lightfusion_core.checkpoints.loader import load_generation
 from ...lightfusion_core.checkpoints.reader import Checkpoint
 from ...lightfusion_core.conditioning import Branch
 from ...lightfusion_core.config import ModelConfig, VAEConfig
-from ...lightfusion_core.generation.context import BranchContext, Context, ContextBuilder, VLMLayers
+from ...lightfusion_core.errors import InputError
+from ...lightfusion_core.generation.context import Context, ContextBuilder, VLMLayers
 from ...lightfusion_core.generation.tower import GenerationTower
 from ...lightfusion_core.sampling.schedule import timestep_of
 from .conditioning import KEY, BatchedBranches, BranchCond, branch_of
@@ -43,7 +44,17 @@ def comfy_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 class LightFusionNet(GenerationTower):
     """The tower with the call that ComfyUI makes."""
 
-    vlm: VLMLayers | None = None
+    _vlm: tuple[VLMLayers, ...] = ()
+
+    @property
+    def vlm(self) -> VLMLayers | None:
+        """The understanding tower of a coupled model, which the CLIP owns."""
+        return self._vlm[0] if self._vlm else None
+
+    def couple(self, vlm: VLMLayers) -> None:
+        """Use an understanding tower without owning it: in a tuple it is no submodule, so that its weights are
+        counted, moved and patched by the CLIP's patcher alone."""
+        self._vlm = (vlm,)
 
     def forward(
         self,
@@ -55,13 +66,31 @@ class LightFusionNet(GenerationTower):
         **unused: Any,
     ) -> Tensor:
         """Velocity of x (B, C, 1, h, w) at sigma * 1000, B split evenly over the branches."""
-        transformer_options = transformer_options or {}
+        wrappers = comfy.patcher_extension.get_all_wrappers(
+            comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options or {}
+        )
+        executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
+        return executor.execute(x, timestep, context, lightfusion, transformer_options or {})
+
+    def _forward(
+        self,
+        x: Tensor,
+        timestep: Tensor,
+        context: Any,
+        lightfusion: BatchedBranches,
+        transformer_options: dict[str, Any],
+    ) -> Tensor:
         run: Run = transformer_options.get(RUN) or Run()
         branches = lightfusion.branches
         patch = self.config.dit.patch_size
+        if x.shape[2] != 1 or x.shape[-2] % patch or x.shape[-1] % patch:
+            raise InputError(
+                f"This model draws pictures whose sides are a multiple of {self.config.token_size} pixels, and the "
+                f"latent has the shape {tuple(x.shape)}: take Empty LightFusion Latent."
+            )
         contexts = [run.branch(self, branch, x.shape[-2] // patch, x.shape[-1] // patch) for branch in branches]
-        rows = [made for made in contexts for _ in range(len(x) // len(branches))]
-        return self.velocity(x, _timestep(transformer_options, timestep), run.context, rows)
+        rows = [made.branches[0] for made in contexts for _ in range(len(x) // len(branches))]
+        return self.velocity(x, _timestep(transformer_options, timestep), contexts[0], rows)
 
 
 def _timestep(transformer_options: dict[str, Any], timestep: Tensor) -> int:
@@ -82,17 +111,15 @@ class Run:
     def clear(self) -> None:
         """Drop everything that was built."""
         self.builder: ContextBuilder | None = None
-        self.context: Context | None = None
-        self.made: dict[tuple[int, int, int], BranchContext] = {}
+        self.made: dict[tuple[int, int, int], Context] = {}
 
-    def branch(self, net: LightFusionNet, branch: Branch, rows: int, columns: int) -> BranchContext:
+    def branch(self, net: LightFusionNet, branch: Branch, rows: int, columns: int) -> Context:
         """This branch's keys and values for pictures of (rows, columns) tokens."""
         key = (id(branch), rows, columns)
         if key not in self.made:
             if self.builder is None:
                 self.builder = ContextBuilder(net, comfy.model_management.get_torch_device(), net.vlm)
-            self.context = self.builder.build([branch], rows, columns)
-            self.made[key] = self.context.branches[0]
+            self.made[key] = self.builder.build([branch], rows, columns)
         return self.made[key]
 
 
@@ -134,11 +161,17 @@ class LightFusionLatent(comfy.latent_formats.LatentFormat):
 
     def __init__(self, vae: VAEConfig) -> None:
         self.latent_channels = vae.z_dim
+        self.spacial_downscale_ratio = vae.stride  # newer ComfyUI fits a stock empty latent by it
         self.latent_rgb_factors = [list(row) for row in vae.preview_factors]
         self.latent_rgb_factors_bias = list(vae.preview_bias)
         self.mean, self.std = (torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.mean, vae.std))
 
     def process_in(self, latent: Tensor) -> Tensor:
+        if latent.shape[1] != self.latent_channels:
+            raise InputError(
+                f"This model's latents have {self.latent_channels} channels, and the one given has {latent.shape[1]}: "
+                "take Empty LightFusion Latent, or encode a picture with this model's VAE."
+            )
         return (latent - self.mean.to(latent)) / self.std.to(latent)
 
     def process_out(self, latent: Tensor) -> Tensor:

@@ -54,7 +54,7 @@ class LightFusionVAE(comfy.sd.VAE):
         # in place: newer ComfyUI drops what it returns
         self.process_output = lambda image: image.add_(1.0).div_(2.0).clamp_(0.0, 1.0)
         self.working_dtypes = [torch.bfloat16, torch.float32]
-        self.disable_offload = False
+        self.disable_offload = True  # plain layers cannot be cast from the offload device as they are used
         self.not_video = True
         self.extra_1d_channel = None
         self.crop_input = True
@@ -63,8 +63,7 @@ class LightFusionVAE(comfy.sd.VAE):
         self.vae_dtype = dtype
         self.device = comfy.model_management.vae_device()
         self.output_device = comfy.model_management.intermediate_device()
-        patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
-        self.patcher = patcher_class(
+        self.patcher = comfy.model_patcher.ModelPatcher(  # as core does for what must be loaded whole
             self.first_stage_model,
             load_device=self.device,
             offload_device=comfy.model_management.vae_offload_device(),
