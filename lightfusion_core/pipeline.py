@@ -354,8 +354,7 @@ class LightFusion:
         """The token ids of one text segment: bos, the raw string's ids, eos (rule B2)."""
         if not isinstance(text, str):
             return text
-        tokenizer = self._tokenizer()
-        return [tokenizer.bos, *tokenizer.encode(text), tokenizer.eos]
+        return self._tokenizer().segment(text)
 
     def _newline(self) -> Sequence[int]:
         return self._tokenizer().encode("\n")

@@ -44,6 +44,10 @@ class Tokenizer:
         """Ids of the raw string; nothing is added."""
         return self._backend.encode(text, add_special_tokens=False).ids
 
+    def segment(self, text: str) -> list[int]:
+        """Ids of one text segment: bos, the raw string's ids, eos (rule B2)."""
+        return [self.bos, *self.encode(text), self.eos]
+
     def decode(self, ids: list[int]) -> str:
         """The string of ids, special tokens left out."""
         return self._backend.decode(ids, skip_special_tokens=True)

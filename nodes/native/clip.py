@@ -36,7 +36,7 @@ class TextTokens:
 
     def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **options: Any) -> list[int]:
         """The ids of one text segment (rule B2)."""
-        return [self.tokenizer.bos, *self.tokenizer.encode(text), self.tokenizer.eos]
+        return self.tokenizer.segment(text)
 
     def state_dict(self) -> dict[str, Tensor]:
         return {}

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lightfusion_core.config import ModelConfig
+from lightfusion_core.generation.rope import apply_half_rope
 from lightfusion_core.understanding.tower import UnderstandingTower
 from lightfusion_core.understanding.vision import CLIP_MEAN, CLIP_STD, patchify
 
@@ -39,23 +40,18 @@ def see(tower: UnderstandingTower, patches: Tensor, grid: tuple[int, int]) -> Te
     frequency = 1.0 / 10000.0 ** (torch.arange(0, head // 2, 2).float() / (head // 2))
     angle = (place[:, :, None] * frequency).flatten(1)
     angle = torch.cat([angle, angle], dim=-1)
-    cos, sin = angle.cos(), angle.sin()
+    rope = (angle.cos(), angle.sin())
     batch, count = patches.shape[:2]
     # the convolution as the matrix product that it is: far faster backwards
     hidden = F.linear(patches, visual.patch_embed.proj.weight.flatten(1))
     for block in visual.blocks:
         normed = block.norm1(hidden)
         q, k, v = block.attn.qkv(normed).view(batch, count, 3, -1, head).permute(2, 0, 3, 1, 4)
-        q, k = _rotate(q, cos, sin), _rotate(k, cos, sin)
+        q, k = apply_half_rope(q, rope), apply_half_rope(k, rope)
         attended = F.scaled_dot_product_attention(q, k, v)
         hidden = hidden + block.attn.proj(attended.transpose(1, 2).flatten(2))
         hidden = hidden + block.mlp(block.norm2(hidden))
     return visual.merger(hidden).view(batch, count // merge**2, -1)
-
-
-def _rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    first, second = x.chunk(2, dim=-1)
-    return (x * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)
 
 
 def run_layers(tower: UnderstandingTower, hidden: Tensor, positions: Tensor, mask: Tensor) -> list[Tensor]:
