@@ -69,7 +69,7 @@ class Branch:
         if extent > len(self.markers):
             raise InputError(
                 f"This conditioning was encoded for pictures of up to {len(self.markers)} tokens a side, and the "
-                f"picture has {extent}: encode the prompt again with max_extent={extent} or more, or draw smaller."
+                f"picture has {extent}: draw smaller, or encode for it (in Python, with max_extent={extent} or more)."
             )
         return self.markers[extent - 1]
 

@@ -272,6 +272,10 @@ class ModelConfig:
         """Pixels that one generation token covers along each side."""
         return self.vae.stride * self.dit.patch_size
 
+    def rounded(self, side: float) -> int:
+        """A side in pixels as the nearest multiple of one token, at least one."""
+        return max(1, round(side / self.token_size)) * self.token_size
+
     def __post_init__(self) -> None:
         _check(self.max_extent > 0, f"max_extent must be above 0, found {self.max_extent}.")
         unknown = [task for task in self.tasks if task not in TASKS]

@@ -25,7 +25,7 @@ from .generation.tower import GenerationTower
 from .generation.vae import ImageVAE
 from .sampling.guidance import Guidance
 from .sampling.loop import GuidedVelocity, Sampling, make_noise, sample
-from .sampling.solvers import OnStep, Step
+from .sampling.solvers import OnStep
 from .understanding.answer import (
     THINK_SYSTEM,
     CoupledWriter,
@@ -186,15 +186,15 @@ class LightFusion:
         sampling = sampling or Sampling(defaults.steps, defaults.shift)
         guidance = guidance or Guidance(defaults.text_guidance, defaults.image_guidance)
         width, height = self.fit_size(width, height)
+        if batch < 1:
+            raise InputError(f"A batch needs at least 1 picture, found {batch}.")
         if noise is None:
             stride = self.config.vae.stride
             shape = (self.config.dit.in_dim, 1, height // stride, width // stride)
             noise = make_noise(shape, range(seed, seed + batch))
         velocity = self.guided(conditioning, width, height, guidance)
         latent, mask = (given if given is None else given.to(self.device) for given in (latent, mask))
-        return sample(
-            velocity, noise.to(self.device), sampling, latent=latent, mask=mask, on_step=on_step or _unwatched
-        )
+        return sample(velocity, noise.to(self.device), sampling, latent=latent, mask=mask, on_step=on_step)
 
     @torch.no_grad()
     def decode(self, latent: Tensor, tile: int | None = None) -> Tensor:
@@ -333,7 +333,7 @@ class LightFusion:
         if width < 1 or height < 1:
             raise InputError(f"A picture needs a width and a height of at least 1 pixel, found {width}x{height}.")
         images.check_aspect(width, height)
-        fitted = tuple(max(token, round(side / token) * token) for side in (width, height))
+        fitted = self.config.rounded(width), self.config.rounded(height)
         if max(fitted) > largest:
             raise InputError(f"This model draws up to {largest} pixels a side, found {width}x{height}.")
         if fitted != (width, height):
@@ -386,10 +386,6 @@ class LightFusion:
                 "This model came without a tokenizer: name one with tokenizer=PATH when loading, or give token ids."
             )
         return self.tokenizer
-
-
-def _unwatched(step: Step) -> None:
-    """The callback of a run that nobody watches."""
 
 
 def default_device() -> str:

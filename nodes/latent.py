@@ -36,8 +36,8 @@ class EmptyLightFusionLatent(io.ComfyNode):
         config = getattr(model.model.diffusion_model, "config", None)
         if config is None or not hasattr(config, "vae"):
             raise InputError("This node takes a LightFusion model: wire the MODEL of Load LightFusion into it.")
-        side, token, stride = config.defaults.size, config.token_size, config.vae.stride
+        side, stride = config.defaults.size, config.vae.stride
         # a linked number knows nothing of a widget's step
-        width, height = (max(token, round((given or side) / token) * token) for given in (width, height))
+        width, height = (config.rounded(given or side) for given in (width, height))
         shape = (batch_size, config.vae.z_dim, 1, height // stride, width // stride)
         return io.NodeOutput({"samples": torch.zeros(shape)})

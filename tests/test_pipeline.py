@@ -251,6 +251,11 @@ def test_impossible_sizes_are_refused(frozen: LightFusion, width: int, height: i
         frozen.sample(frozen.encode("a"), width, height, 1, FAST)
 
 
+def test_a_batch_of_nothing_is_refused(frozen: LightFusion) -> None:
+    with pytest.raises(InputError, match="at least 1 picture, found 0"):
+        frozen.sample(frozen.encode("a"), 64, 64, 1, FAST, batch=0)
+
+
 @pytest.mark.parametrize(
     ("settings", "named"),
     [

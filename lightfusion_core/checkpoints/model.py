@@ -95,7 +95,7 @@ def _read_json(checkpoint: Checkpoint) -> Mapping | None:
 
 def _parse(file: Path, said: Mapping) -> ModelConfig:
     try:
-        return ModelConfig.from_dict(said)
+        return ModelConfig.from_dict({"name": file.parent.name, **said})
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
 

@@ -13,11 +13,8 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import DiTConfig
-from .layers import Attention, Layers, at
+from .layers import Attention, KeyValue, Layers, at
 from .rope import Rope, apply_wan_rope
-
-KeyValue = tuple[Tensor, Tensor]
-"""Keys and values, (..., heads, tokens, head_dim) each."""
 
 
 class WanAttention(nn.Module):

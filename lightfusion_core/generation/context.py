@@ -18,9 +18,8 @@ from torch import Tensor
 from ..conditioning import Branch, Segment
 from ..config import ModelConfig
 from ..layout import Split
-from .blocks import KeyValue
 from .fusion import FusionLayer
-from .layers import masked_attention
+from .layers import KeyValue, masked_attention
 from .rope import Rope, multimodal_rope, wan_rope
 
 if TYPE_CHECKING:

@@ -16,6 +16,9 @@ from torch import Tensor, nn
 Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 """attention(q (B, H, Lq, D), k (B, H, Lk, D), v (B, H, Lk, D)) -> (B, H, Lq, D), unmasked, scale D**-0.5."""
 
+KeyValue = tuple[Tensor, Tensor]
+"""One layer's keys and values, (..., heads, tokens, head_dim) each."""
+
 Layers = Any
 """A namespace of layer classes: Linear, RMSNorm, LayerNorm, Conv2d, Conv3d, Embedding (see `TorchLayers`)."""
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import isfinite
 
 from einops import reduce
 from torch import Tensor
@@ -31,6 +32,9 @@ class Guidance:
     interval: tuple[float, float] = (0.0, 1.0)
 
     def __post_init__(self) -> None:
+        for name, scale in (("text", self.text), ("image", self.image)):
+            if not isfinite(scale):
+                raise InputError(f"The {name} guidance must be a finite number, found {scale}.")
         if self.renorm not in RENORMS:
             raise InputError(f"renorm must be one of {', '.join(RENORMS)}, found {self.renorm!r}.")
         if not 0 <= self.renorm_min <= 1:

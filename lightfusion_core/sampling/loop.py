@@ -14,7 +14,7 @@ from ..generation.context import BranchContext, Context, ContextBuilder
 from ..generation.tower import GenerationTower
 from .guidance import Guidance
 from .schedule import make_schedule
-from .solvers import OnStep, Predict, solver
+from .solvers import OnStep, Predict, Step, solver
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +76,6 @@ class GuidedVelocity:
         return self.guidance.mix(full, negative, rest[0] if rest else None, self.tower.config.dit.patch_size)
 
 
-def _nothing(step: object) -> None:
-    """The callback of a run that nobody watches."""
-
-
 def sample(
     velocity: GuidedVelocity,
     noise: Tensor,
@@ -87,7 +83,7 @@ def sample(
     *,
     latent: Tensor | None = None,
     mask: Tensor | None = None,
-    on_step: OnStep = _nothing,
+    on_step: OnStep | None = None,
 ) -> Tensor:
     """Draw latents.
 
@@ -102,7 +98,7 @@ def sample(
         Normalised latents (B, C, 1, h, w) float32.
     """
     schedule = make_schedule(sampling.steps, sampling.shift).last(sampling.denoise)
-    solve = solver(sampling.solver)
+    solve, watch = solver(sampling.solver), on_step or _unwatched
 
     def predict(x: Tensor, sigma: float, timestep: int) -> Tensor:
         return velocity(x, timestep)
@@ -110,11 +106,11 @@ def sample(
     if latent is None:
         if sampling.denoise < 1 or mask is not None:
             raise InputError("A partial or masked run needs the latent that it starts from.")
-        return solve(predict, noise, schedule, on_step)
+        return solve(predict, noise, schedule, watch)
     x = blend(noise, latent, schedule.sigmas[0]) if sampling.denoise < 1 else noise
     if mask is None:
-        return solve(predict, x, schedule, on_step)
-    drawn = solve(_keep_unmasked(predict, noise, latent, mask), x, schedule, on_step)
+        return solve(predict, x, schedule, watch)
+    drawn = solve(_keep_unmasked(predict, noise, latent, mask), x, schedule, watch)
     return torch.lerp(latent.expand_as(drawn), drawn, mask.expand_as(drawn))
 
 
@@ -132,3 +128,7 @@ def _keep_unmasked(predict: Predict, noise: Tensor, latent: Tensor, mask: Tensor
         return (x - torch.lerp(latent, denoised, mask)) / sigma
 
     return masked
+
+
+def _unwatched(step: Step) -> None:
+    """The callback of a run that nobody watches."""

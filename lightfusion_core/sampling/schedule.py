@@ -56,8 +56,8 @@ def make_schedule(steps: int, shift: float = 4.0) -> Schedule:
     """
     if steps < 1:
         raise InputError(f"A picture needs at least 1 step, found {steps}.")
-    if not shift > 0:
-        raise InputError(f"The shift must be above 0 (the models are trained with 4), found {shift}.")
+    if not 0 < shift < np.inf:
+        raise InputError(f"The shift must be above 0 and finite (the models are trained with 4), found {shift}.")
     # 0.999 as the float32 number, and float64 from there on, as the reference has it
     u = float(np.float32(0.999)) * (1 - np.arange(steps, dtype=np.float64) / steps)
     sigmas = shift * u / (1 + (shift - 1) * u)

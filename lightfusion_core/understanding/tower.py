@@ -16,9 +16,7 @@ from torch import Tensor, nn
 
 from ..config import ModelConfig, TextConfig, VisionConfig
 from ..errors import CapabilityError
-from ..generation.layers import Layers
-
-KeyValue = tuple[Tensor, Tensor]
+from ..generation.layers import KeyValue, Layers
 
 
 class UnderstandingTower(nn.Module):

@@ -24,6 +24,8 @@ from checkpoint_layouts import (
 from safetensors.torch import save_file
 
 from lightfusion_core.checkpoints.loader import build_generation, build_understanding
+from lightfusion_core.checkpoints.model import read_config
+from lightfusion_core.checkpoints.reader import Checkpoint
 from lightfusion_core.checkpoints.report import Report, inspect
 from lightfusion_core.config import PRESETS
 
@@ -66,6 +68,15 @@ def test_a_coupled_model_of_the_older_names(tmp_path: Path) -> None:
     assert found.kind == "a complete LightFusion without a VAE"
     assert "cross_attn_layers" in str(found)
     assert "coupled: fusion also" in str(found)
+
+
+def test_a_model_without_a_name_has_its_folders(tmp_path: Path) -> None:
+    """Guards another model's name in reports and in a picture's metadata."""
+    folder = write(tmp_path / "painter", {"model.safetensors": golden()})
+    config = json.loads((folder / "config.json").read_text())
+    config.pop("name", None)
+    (folder / "config.json").write_text(json.dumps(config))
+    assert read_config(Checkpoint.open(folder)).name == "painter"
 
 
 def test_a_model_with_fewer_fusion_layers_is_min(tmp_path: Path) -> None:

@@ -168,6 +168,8 @@ def test_text_guidance_needs_a_negative_branch(frozen: LightFusion) -> None:
         ({"renorm_min": float("nan")}, "nan"),
         ({"interval": (0.8, 0.2)}, "0.8"),
         ({"interval": (float("nan"), 1.0)}, "nan"),
+        ({"text": float("inf")}, "text guidance.*inf"),
+        ({"image": float("nan")}, "image guidance.*nan"),
     ],
 )
 def test_impossible_settings_are_refused(settings: dict, named: str) -> None:

@@ -88,7 +88,9 @@ def test_given_levels_give_the_same_schedule() -> None:
         assert Schedule.from_sigmas(schedule.sigmas) == schedule
 
 
-@pytest.mark.parametrize(("steps", "shift"), [(0, 4.0), (-1, 4.0), (5, 0.0), (5, -1.0), (5, float("nan"))])
+@pytest.mark.parametrize(
+    ("steps", "shift"), [(0, 4.0), (-1, 4.0), (5, 0.0), (5, -1.0), (5, float("nan")), (5, float("inf"))]
+)
 def test_impossible_settings_are_refused(steps: int, shift: float) -> None:
     with pytest.raises(InputError, match=str(steps if steps < 1 else shift)):
         make_schedule(steps, shift)
