@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-all lint clean
+.PHONY: demo test test-all lint comfyui clean
 
 demo: $(INSTALLED)
 	$(BIN)/lightfusion demo -o output/demo.png
@@ -24,6 +24,9 @@ lint: $(INSTALLED)
 $(INSTALLED): pyproject.toml tools/install.sh
 	PYTHON="$(PYTHON)" sh tools/install.sh $(VENV)
 	@touch $@
+
+comfyui:
+	$(PYTHON) tools/comfyui.py
 
 clean:
 	rm -rf $(VENV) output build dist *.egg-info

@@ -14,14 +14,16 @@ from safetensors.torch import save_file
 from tiny import CONFIG, write_model
 from torch import Tensor
 
+from tools.comfyui import NONE_FOUND, checkouts
+
 CHECKS = Path(__file__).with_name("in_host") / "lightfusion_checks.py"
 
 
 def _versions() -> list[object]:
     """One parameter for each checkout; all but the first are slow."""
-    found = host.checkouts()
+    found = checkouts()
     if not found:
-        return [pytest.param(None, id="no ComfyUI", marks=pytest.mark.skip(reason=host.NONE_FOUND))]
+        return [pytest.param(None, id="no ComfyUI", marks=pytest.mark.skip(reason=NONE_FOUND))]
     params = []
     for index, checkout in enumerate(found):
         marks = [pytest.mark.slow] if index else []

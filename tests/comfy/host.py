@@ -13,10 +13,8 @@ import json
 import os
 import re
 import signal
-import socket
 import struct
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.parse
@@ -31,11 +29,10 @@ from typing import Any
 import websocket
 from PIL import Image
 
-PACK = Path(__file__).parents[2]
-PACK_NAME = "comfyui-lightfusion"
+from tools.comfyui import PACK, PACK_NAME, Checkout, free_port, lay_out
+
 LOAD_FAILURE = re.compile(r"IMPORT FAILED|Cannot import|Error while calling comfy_entrypoint")
 LORA_FAILURE = re.compile(r"NOT LOADED|lora key not loaded|SHAPE MISMATCH")
-_NEEDED = ("torch", "aiohttp", "transformers", "diffusers")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 
 Graph = dict[str, dict[str, Any]]
@@ -48,59 +45,6 @@ class HostError(Exception):
 
 class RefusedError(Exception):
     """The server refused a graph before running it; the text names every node's reason."""
-
-
-# Finding it
-
-
-@dataclass(frozen=True)
-class Checkout:
-    """A ComfyUI folder with the Python that runs it; `python` is None where none was found."""
-
-    path: Path
-    python: Path | None
-
-    @property
-    def version(self) -> str:
-        text = (self.path / "comfyui_version.py").read_text(encoding="utf-8")
-        found = re.search(r"__version__ = \"(.+?)\"", text)
-        return found[1] if found else "unknown"
-
-    @property
-    def missing(self) -> str | None:
-        """What keeps it from running, None if nothing does."""
-        if self.python is not None:
-            return None
-        return (
-            f"{self.path} is a ComfyUI without a Python environment: make {self.path / '.venv'} or set COMFYUI_PYTHON"
-        )
-
-
-NONE_FOUND = "there is no ComfyUI: set COMFYUI_PATH to a checkout, or clone one to ~/comfy/ComfyUI"
-
-
-def checkouts() -> list[Checkout]:
-    """Every ComfyUI of this machine: `$COMFYUI_PATH` or ~/comfy/ComfyUI first, then ~/comfy/ComfyUI*."""
-    home = Path("~/comfy").expanduser()
-    named = os.environ.get("COMFYUI_PATH")
-    default = Path(named).expanduser() if named else home / "ComfyUI"
-    paths = [default, *sorted(home.glob("ComfyUI*"))]
-    unique = dict.fromkeys(path.resolve() for path in paths if (path / "main.py").is_file())
-    return [Checkout(path, _python_of(path, path == default.resolve())) for path in unique]
-
-
-def _python_of(comfy: Path, default: bool) -> Path | None:
-    """`$COMFYUI_PYTHON` (for the default checkout), the environments beside it, or our own if it serves."""
-    named = os.environ.get("COMFYUI_PYTHON")
-    if named and default:
-        return Path(named).expanduser()
-    for folder in (comfy / ".venv", comfy / "venv", comfy.parent / ".venv"):
-        for python in (folder / "bin" / "python", folder / "Scripts" / "python.exe"):
-            if python.is_file():
-                return python
-    command = [sys.executable, "-c", f"import {', '.join(_NEEDED)}"]
-    serves = subprocess.run(command, capture_output=True, check=False).returncode == 0
-    return Path(sys.executable) if serves else None
 
 
 # Running it
@@ -118,20 +62,11 @@ class Server:
     def __init__(self, checkout: Checkout, base: Path, modules: Sequence[Path] = ()) -> None:
         self.checkout, self.base = checkout, base
         self.log_file = base / "comfyui.log"
-        for folder in ("custom_nodes", "input", "output", "temp", "user", "models/lightfusion", "models/loras"):
-            (base / folder).mkdir(parents=True, exist_ok=True)
         packs = {PACK_NAME: PACK, **{module.name: module for module in modules}}
-        for name, target in packs.items():
-            link = base / "custom_nodes" / name
-            if not link.exists():
-                link.symlink_to(target)
-        self.port = _free_port()
+        lay_out(base, packs)
+        self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.command = [
-            str(checkout.python), "main.py", "--cpu", "--port", str(self.port), "--base-directory", str(base),
-            "--database-url", "sqlite:///:memory:", "--preview-method", "auto",
-            "--disable-all-custom-nodes", "--whitelist-custom-nodes", *packs,
-        ]  # fmt: skip
+        self.command = checkout.command(base, self.port, packs, ["--cpu"])
 
     def __enter__(self) -> Server:
         environment = {"OMP_NUM_THREADS": "1", **os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}
@@ -195,12 +130,6 @@ class Server:
             else:
                 return
         raise HostError(f"ComfyUI did not answer within {seconds:.0f} s:\n{self.log()[-4000:]}")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 # Talking to it
