@@ -6,7 +6,8 @@ prompt, images -> encode -> Conditioning -> sample -> latent -> decode -> image
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -26,17 +27,7 @@ from .generation.vae import ImageVAE
 from .sampling.guidance import Guidance
 from .sampling.loop import GuidedVelocity, Sampling, make_noise, sample
 from .sampling.solvers import OnStep
-from .understanding.answer import (
-    THINK_SYSTEM,
-    CoupledWriter,
-    Decoding,
-    FrozenWriter,
-    Writer,
-    chat_prefix,
-    stream_text,
-    without_leading_newlines,
-    write,
-)
+from .understanding.answer import THINK_SYSTEM, Answerer, BoundedWriter, Decoding, open_writer
 from .understanding.encoder import Encoder
 from .understanding.tokenizer import Tokenizer
 from .understanding.tower import UnderstandingTower
@@ -57,7 +48,7 @@ class LightFusion:
     """One loaded model.
 
     Use `LightFusion.load`. Methods run without gradients; a model holds no state between calls but the
-    last image prefix that it encoded.
+    last image prefixes that it encoded, to draw and to chat.
     """
 
     def __init__(
@@ -154,8 +145,7 @@ class LightFusion:
     @torch.no_grad()
     def guided(self, conditioning: Conditioning, width: int, height: int, guidance: Guidance) -> GuidedVelocity:
         """The guided network for pictures of (width, height) pixels: its context is built here."""
-        token = self.config.token_size
-        builder = ContextBuilder(self.generation, self.device, self.understanding)
+        token, builder = self.config.token_size, self._context_builder()
         return GuidedVelocity(self.generation, builder, conditioning, guidance, height // token, width // token)
 
     @torch.no_grad()
@@ -289,17 +279,8 @@ class LightFusion:
                 reference for a coupled model, whose VLM is used with its fusion.
         """
         self._check_task("answer")
-        manner = manner or ("reference" if self.generation.coupled else "chat")
         prepared = [self.prepare(image, vae=False) for image in images]
-        tokenizer = self._tokenizer()
-        if manner == "chat":
-            with torch.no_grad():
-                prefix, start = chat_prefix(self.encoder, tokenizer, question, prepared)
-            return self._written(FrozenWriter(self.encoder, prefix), start, decoding or Decoding())
-        if manner == "reference":
-            writer = self.writer([self._ids(question)], prepared)
-            return self._written(writer, self._newline(), decoding or Decoding())
-        raise InputError(f'There is no manner {manner!r} of answering: choose "chat" or "reference".')
+        return self.answerer.answer(question, prepared, decoding, manner)
 
     def think(
         self,
@@ -312,16 +293,28 @@ class LightFusion:
         """The thought before drawing (rule B29), in pieces without leading newlines; hand the whole to
         `encode` as `thought`."""
         self._check_task("answer")
-        writer = self.writer([self._ids(text) for text in (system, prompt)], self._references(images))
-        return without_leading_newlines(self._written(writer, self._newline(), decoding or Decoding(384, 0.3)))
+        return self.answerer.think(prompt, self._references(images), system, decoding)
 
-    @torch.no_grad()
-    def writer(self, texts: Sequence[Sequence[int]], references: Sequence[Reference] = ()) -> Writer:
+    def rewrite(self, prompt: str, images: Sequence[Image] = (), *, decoding: Decoding | None = None) -> Iterator[str]:
+        """A detailed description in the place of a prompt, in pieces; `images` are what the prompt speaks of."""
+        self._check_task("answer")
+        prepared = [self.prepare(image, vae=False) for image in images]
+        return self.answerer.rewrite(prompt, prepared, decoding)
+
+    def writer(self, texts: Sequence[Sequence[int]], references: Sequence[Reference] = ()) -> BoundedWriter:
         """What continues a drawing context with text, one token at a time (rule B26)."""
-        prefix = self.encoder.extend(self.encoder.images(references), texts)
-        if not self.generation.coupled:
-            return FrozenWriter(self.encoder, prefix)
-        return CoupledWriter(self.encoder, prefix, ContextBuilder(self.generation, self.device, self.understanding))
+        return open_writer(self.encoder, texts, references, self._context_builder)
+
+    @cached_property
+    def answerer(self) -> Answerer:
+        """What writes this model's text. Raises CapabilityError for a model without a tokenizer."""
+        return Answerer(self.encoder, self._tokenizer(), self._context_builder)
+
+    @property
+    def _context_builder(self) -> Callable[[], ContextBuilder]:
+        """Makes what builds contexts. It does not hold this object, which would then outlive its last use."""
+        generation, understanding = self.generation, self.understanding
+        return lambda: ContextBuilder(generation, generation.patch_embedding.weight.device, understanding)
 
     def fit_size(self, width: int, height: int) -> tuple[int, int]:
         """The size rounded to the model's multiple, said in the log where it changes.
@@ -340,24 +333,11 @@ class LightFusion:
             log.warning("%dx%d is not a multiple of %d pixels: drawing %dx%d.", width, height, token, *fitted)
         return fitted[0], fitted[1]
 
-    def _written(self, writer: Writer, start: Sequence[int], decoding: Decoding) -> Iterator[str]:
-        tokens = write(writer, start, decoding, (self._tokenizer().eos,))
-        pieces = stream_text(tokens, self._tokenizer())
-        while True:
-            with torch.no_grad():  # entered for each piece: a suspended generator must not hold it
-                piece = next(pieces, None)
-            if piece is None:
-                return
-            yield piece
-
     def _ids(self, text: Prompt) -> Sequence[int]:
         """The token ids of one text segment: bos, the raw string's ids, eos (rule B2)."""
         if not isinstance(text, str):
             return text
         return self._tokenizer().segment(text)
-
-    def _newline(self) -> Sequence[int]:
-        return self._tokenizer().encode("\n")
 
     def _references(self, pictures: Sequence[Picture]) -> list[Reference]:
         return [picture if isinstance(picture, Reference) else self.prepare(picture) for picture in pictures]

@@ -9,10 +9,13 @@ class LightFusionExtension(ComfyExtension):
     """The pack, as ComfyUI loads it."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
+        from .edit import LightFusionEdit
         from .encode import LightFusionEncode
+        from .fitting import LightFusionFit, LightFusionRestore
         from .latent import EmptyLightFusionLatent
         from .load import LoadLightFusion
         from .sampling import LightFusionGuider, LightFusionSampler, LightFusionScheduler, LightFusionSolver
+        from .text import LightFusionAsk, LightFusionThink
 
         return [
             LoadLightFusion,
@@ -22,6 +25,11 @@ class LightFusionExtension(ComfyExtension):
             LightFusionScheduler,
             LightFusionSolver,
             EmptyLightFusionLatent,
+            LightFusionEdit,
+            LightFusionFit,
+            LightFusionRestore,
+            LightFusionAsk,
+            LightFusionThink,
         ]
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from comfy_api.latest import io
 
 from ..lightfusion_core.config import NEGATIVE_PROMPT
@@ -13,6 +16,11 @@ def image_inputs(names: tuple[str, ...] = IMAGES) -> list[io.Input]:
     """Sockets for references."""
     tooltip = "A reference; the frames of a batch are further references, in order."
     return [io.Image.Input(name, optional=True, tooltip=tooltip) for name in names]
+
+
+def given_images(images: Mapping[str, Any]) -> list[Any]:
+    """The IMAGE batches of the sockets that are wired, in order."""
+    return [images[name] for name in IMAGES if images.get(name) is not None]
 
 
 class LightFusionEncode(io.ComfyNode):
@@ -69,7 +77,7 @@ class LightFusionEncode(io.ComfyNode):
 
         return io.NodeOutput(
             *encode(
-                clip, vae, prompt, negative_prompt, frames(images[name] for name in IMAGES if name in images),
+                clip, vae, prompt, negative_prompt, frames(given_images(images)),
                 system=system, thought=thought, width=width, height=height, batch_size=batch_size,
             )
         )  # fmt: skip

@@ -9,7 +9,7 @@ from comfy_api.latest import io
 from ..lightfusion_core.sampling.guidance import RENORMS, Guidance
 from ..lightfusion_core.sampling.solvers import SOLVERS
 
-_STEPS = {"default": 50, "min": 1, "max": 1000, "tooltip": "How many steps; the reference takes 50."}
+STEPS = {"default": 50, "min": 1, "max": 1000, "tooltip": "How many steps; the reference takes 50."}
 _SHIFT = {
     "default": 4.0, "min": 0.1, "max": 100.0, "step": 0.1,
     "tooltip": "Warps the schedule towards noise; the models are trained with 4.",
@@ -96,7 +96,7 @@ class LightFusionSampler(io.ComfyNode):
                     "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
                     tooltip="Picture k of a batch is drawn with seed + k, and equals that single run.",
                 ),
-                io.Int.Input("steps", **_STEPS),
+                io.Int.Input("steps", **STEPS),
                 *guidance_inputs(),
                 io.Float.Input("shift", **_SHIFT),
                 io.Combo.Input("solver", options=list(SOLVERS), default="unipc"),
@@ -150,7 +150,7 @@ class LightFusionScheduler(io.ComfyNode):
             category="LightFusion/custom sampling",
             description="The reference's exact schedule, for SamplerCustomAdvanced.",
             inputs=[
-                io.Int.Input("steps", **_STEPS),
+                io.Int.Input("steps", **STEPS),
                 io.Float.Input("shift", **_SHIFT),
                 io.Float.Input("denoise", **_DENOISE),
             ],

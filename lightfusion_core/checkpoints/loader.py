@@ -112,14 +112,28 @@ def load_generation(
     layers: Layers = TorchLayers,
     attention: Attention = attention,
     kind: type[_Tower] = GenerationTower,  # type: ignore[assignment]  # no defaults for type variables
+    *,
+    stored: torch.dtype | None = None,
 ) -> _Tower:
-    """The generation tower of a checkpoint, frozen or coupled as its weights say. Raises CheckpointError."""
+    """The generation tower of a checkpoint, frozen or coupled as its weights say.
+
+    Args:
+        dtype: what it computes in.
+        stored: what the matrices are held in, for `layers` that cast them at use; `dtype` when None.
+
+    Raises:
+        CheckpointError: see `fill`.
+    """
     coupled = is_coupled(checkpoint)
     tower = build_generation(config, coupled=coupled, dtype=dtype, layers=layers, attention=attention, kind=kind)
-    ignored = () if coupled else UNUSED_IN_FROZEN
-    return fill(
-        tower, checkpoint, "generation", device, lambda name: torch.float32 if keeps_float32(name) else dtype, ignored
-    )
+    matrices = {f"{name}.weight" for name, part in tower.named_modules() if isinstance(part, nn.Linear)}
+
+    def dtype_of(name: str) -> torch.dtype:
+        if keeps_float32(name):
+            return torch.float32
+        return stored if stored is not None and name in matrices else dtype
+
+    return fill(tower, checkpoint, "generation", device, dtype_of, () if coupled else UNUSED_IN_FROZEN)
 
 
 def build_vae(config: ModelConfig) -> ImageVAE:
@@ -167,9 +181,13 @@ def fill(
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether a tensor is free of NaN and infinity; in pieces, so that no second copy is made."""
-    pieces = tensor.reshape(-1).split(1 << 24)
-    # A sum is the quicker look; it can overflow where every number is finite
-    return all(bool(torch.isfinite(piece.sum(dtype=torch.float32))) or bool(piece.isfinite().all()) for piece in pieces)
+    for piece in tensor.reshape(-1).split(1 << 24):
+        if piece.dtype.itemsize == 1:  # torch does not add up fp8
+            piece = piece.to(torch.bfloat16)
+        # A sum is the quicker look; it can overflow where every number is finite
+        if not torch.isfinite(piece.sum(dtype=torch.float32)) and not piece.isfinite().all():
+            return False
+    return True
 
 
 def _refuse_values(entry: Entry, tensor: Tensor, dtype: torch.dtype) -> NoReturn:

@@ -2,20 +2,22 @@
 
 Two manners. "chat" is the VLM's own: its chat template and a causal mask throughout, as a frozen
 Qwen2.5-VL was trained. "reference" is the authors': the segments of a drawing context, then a newline,
-then one token after another; it is what "think, then draw" needs.
+then one token after another; it is what "think, then draw" needs. Only the latter needs the generation
+tower, and only for a coupled model.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from ..errors import InputError
 from ..generation.context import ContextBuilder, SegmentKeys
-from .encoder import Encoder, Prefix
+from .encoder import Encoder, Prefix, digest
 from .tokenizer import Tokenizer
 from .vision import Reference
 
@@ -27,6 +29,20 @@ THINK_SYSTEM = (
 """The system text of the published "think, then draw" script."""
 
 CHAT_SYSTEM = "You are a helpful assistant."
+
+REWRITE_REQUEST = (
+    "Rewrite this prompt for an image generator as one detailed description of the picture. Keep everything that it "
+    "names; add setting, composition, light and style. Answer with the description alone.\n"
+)
+"""What a chat is asked for with a prompt to rewrite; short, since small models have few positions."""
+
+REWRITE_REFERENCES = "It speaks of the pictures above: name them by their order, as the first picture.\n"
+"""What goes with it where there are references."""
+
+CHAT, REFERENCE = "chat", "reference"
+
+OnToken = Callable[[int], None]
+"""Told after each token how many there are; an exception from it ends the run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +78,11 @@ class FrozenWriter:
     def __init__(self, encoder: Encoder, prefix: Prefix) -> None:
         self.encoder, self.prefix = encoder, prefix
 
+    @property
+    def room(self) -> int:
+        """How many tokens can still be fed."""
+        return self.encoder.room(self.prefix)
+
     def __call__(self, ids: Sequence[int]) -> Tensor:
         """Append tokens; the scores (vocabulary,) of the next one."""
         self.prefix = self.encoder.add_text(self.prefix, ids)
@@ -78,6 +99,11 @@ class CoupledWriter:
         self.end = Prefix(prefix.segments[-1:])
         self.keys = SegmentKeys.join(builder.chain(prefix.segments))
 
+    @property
+    def room(self) -> int:
+        """How many tokens can still be fed."""
+        return self.encoder.room(self.end)
+
     def __call__(self, ids: Sequence[int]) -> Tensor:
         """Append tokens; the scores (vocabulary,) of the next one."""
         self.end = Prefix(self.encoder.add_text(self.end, ids).segments[-1:])
@@ -88,6 +114,15 @@ class CoupledWriter:
 
 
 Writer = Callable[[Sequence[int]], Tensor]
+
+
+class BoundedWriter(Protocol):
+    """A writer whose model takes so many tokens and no more."""
+
+    @property
+    def room(self) -> int: ...
+
+    def __call__(self, ids: Sequence[int]) -> Tensor: ...
 
 
 def write(writer: Writer, start: Sequence[int], decoding: Decoding, stop: Sequence[int]) -> Iterator[int]:
@@ -131,17 +166,152 @@ def without_leading_newlines(pieces: Iterator[str]) -> Iterator[str]:
             yield piece
 
 
-def chat_prefix(
-    encoder: Encoder, tokenizer: Tokenizer, question: str, references: Sequence[Reference], system: str = CHAT_SYSTEM
-) -> tuple[Prefix, list[int]]:
-    """Qwen2.5-VL's chat template up to the answer: all but the last token as a prefix, and that token.
+def stripped(pieces: Iterator[str]) -> Iterator[str]:
+    """The pieces of a text without the white space around it."""
+    held, begun = "", False
+    for piece in pieces:
+        held += piece
+        text = held.rstrip() if begun else held.strip()
+        if text:
+            yield text
+            held, begun = held[len(held.rstrip()) :], True
 
-    Images come first in the user's turn. Everything is causal, ViT tokens too.
+
+@torch.no_grad()
+def open_writer(
+    encoder: Encoder,
+    texts: Sequence[Sequence[int]],
+    references: Sequence[Reference],
+    builder: Callable[[], ContextBuilder],
+) -> BoundedWriter:
+    """What continues a drawing context with text, one token at a time (rule B26).
+
+    `builder` makes what runs a coupled model's fusion; it is not called for a frozen one.
     """
-    bos, eos = encoder.config.special_tokens.bos, encoder.config.special_tokens.eos
-    prefix = encoder.add_text(Prefix(), tokenizer.encode(f"{bos}system\n{system}{eos}\n{bos}user\n"))
-    for reference in references:
-        if reference.vit_pixels is not None:
-            prefix = encoder.add_vit(prefix, reference.vit_pixels, causal=True)
-    ids = tokenizer.encode(f"{question}{eos}\n{bos}assistant\n")
-    return encoder.add_text(prefix, ids[:-1]), ids[-1:]
+    prefix = encoder.extend(encoder.images(references), texts)
+    return CoupledWriter(encoder, prefix, builder()) if encoder.coupled else FrozenWriter(encoder, prefix)
+
+
+class Answerer:
+    """What one model writes: answers, thoughts, prompts rewritten.
+
+    Every method returns the text in pieces, as it is written. The image prefix of the last chat is kept, so
+    that another question about the same pictures does not look at them again.
+
+    Args:
+        encoder: the model's own.
+        tokenizer: its tokenizer.
+        builder: as for `open_writer`; a chat does not need it.
+    """
+
+    def __init__(self, encoder: Encoder, tokenizer: Tokenizer, builder: Callable[[], ContextBuilder]) -> None:
+        self.encoder, self.tokenizer, self.builder = encoder, tokenizer, builder
+        # the VLM alone, also where a coupled model's encoder gives inputs instead of states
+        self._vlm = Encoder(encoder.tower, encoder.config, encoder.marker_ids, coupled=False)
+        self._kept: tuple[bytes, Prefix] | None = None
+
+    def forget(self) -> None:
+        """Drop the kept image prefix."""
+        self._kept = None
+
+    def answer(
+        self,
+        question: str,
+        references: Sequence[Reference] = (),
+        decoding: Decoding | None = None,
+        manner: str | None = None,
+        on_token: OnToken | None = None,
+    ) -> Iterator[str]:
+        """Answer a question.
+
+        Args:
+            manner: "chat" or "reference"; None is reference for a coupled model, else chat.
+
+        Raises:
+            InputError: an unknown manner, or more than the model's positions hold.
+            CapabilityError: the model came without `lm_head` (with the first piece).
+        """
+        manner = manner or (REFERENCE if self.encoder.coupled else CHAT)
+        if manner == CHAT:
+            return self._written(*self.chat(question, references), decoding or Decoding(), on_token)
+        if manner == REFERENCE:
+            writer = self._writer([question], references)
+            return self._written(writer, self._newline(), decoding or Decoding(), on_token)
+        raise InputError(f'There is no manner {manner!r} of answering: choose "chat" or "reference".')
+
+    def think(
+        self,
+        prompt: str,
+        references: Sequence[Reference] = (),
+        system: str = THINK_SYSTEM,
+        decoding: Decoding | None = None,
+        on_token: OnToken | None = None,
+    ) -> Iterator[str]:
+        """The thought before drawing, without leading newlines (rule B29). References need their latents."""
+        writer = self._writer([system, prompt], references)
+        return without_leading_newlines(
+            self._written(writer, self._newline(), decoding or Decoding(384, 0.3), on_token)
+        )
+
+    def rewrite(
+        self,
+        prompt: str,
+        references: Sequence[Reference] = (),
+        decoding: Decoding | None = None,
+        on_token: OnToken | None = None,
+    ) -> Iterator[str]:
+        """A detailed description in the place of a prompt, as the chat writes it."""
+        request = f"{REWRITE_REQUEST}{REWRITE_REFERENCES if references else ''}\n{prompt}"
+        return stripped(self._written(*self.chat(request, references), decoding or Decoding(384, 0.3), on_token))
+
+    @torch.no_grad()
+    def chat(self, question: str, references: Sequence[Reference] = ()) -> tuple[BoundedWriter, list[int]]:
+        """Qwen2.5-VL's chat template up to the answer: all but its last token in a writer, and that token.
+
+        Images come first in the user's turn. Everything is causal, ViT tokens too.
+        """
+        bos, eos = self.encoder.config.special_tokens.bos, self.encoder.config.special_tokens.eos
+        ids = self.tokenizer.encode(f"{question}{eos}\n{bos}assistant\n")
+        prefix = self._vlm.add_text(self._chat_images(references), ids[:-1])
+        return FrozenWriter(self._vlm, prefix), ids[-1:]
+
+    def _chat_images(self, references: Sequence[Reference]) -> Prefix:
+        """The template up to the question; the last one made is kept, without its layer states."""
+        key = digest(references)
+        if self._kept is None or self._kept[0] != key:
+            bos, eos = self.encoder.config.special_tokens.bos, self.encoder.config.special_tokens.eos
+            opening = f"{bos}system\n{CHAT_SYSTEM}{eos}\n{bos}user\n"
+            prefix = self._vlm.add_text(Prefix(), self.tokenizer.encode(opening))
+            for reference in references:
+                if reference.vit_pixels is not None:
+                    prefix = self._vlm.add_vit(prefix, reference.vit_pixels, causal=True)
+            last = prefix.segments[-1]
+            ended = replace(last, hidden=last.hidden[-1:, -1:].clone())
+            self._kept = (key, Prefix((ended,), prefix.memory))
+        return self._kept[1]
+
+    def _writer(self, texts: Sequence[str], references: Sequence[Reference]) -> BoundedWriter:
+        return open_writer(self.encoder, [self.tokenizer.segment(text) for text in texts], references, self.builder)
+
+    def _written(
+        self, writer: BoundedWriter, start: Sequence[int], decoding: Decoding, on_token: OnToken | None
+    ) -> Iterator[str]:
+        # the last token that is chosen is not fed; a start that does not fit is refused by the writer
+        length = min(decoding.max_tokens, max(1, writer.room - len(start) + 1))
+        tokens = write(writer, start, replace(decoding, max_tokens=length), (self.tokenizer.eos,))
+        pieces = stream_text(tokens if on_token is None else _counted(tokens, on_token), self.tokenizer)
+        while True:
+            with torch.no_grad():  # entered for each piece: a suspended generator must not hold it
+                piece = next(pieces, None)
+            if piece is None:
+                return
+            yield piece
+
+    def _newline(self) -> Sequence[int]:
+        return self.tokenizer.encode("\n")
+
+
+def _counted(tokens: Iterator[int], on_token: OnToken) -> Iterator[int]:
+    for count, token in enumerate(tokens, 1):
+        on_token(count)
+        yield token

@@ -99,17 +99,20 @@ class Encoder:
             prefix = self.add_text(prefix, ids)
         return prefix
 
+    def room(self, prefix: Prefix) -> int:
+        """How many text tokens fit behind a prefix."""
+        return self.config.text.max_position_embeddings - prefix.next_start
+
     def add_text(self, prefix: Prefix, ids: Sequence[int]) -> Prefix:
         """A causal text segment of these ids.
 
         Raises:
             InputError: the sequence would outgrow the model's positions.
         """
-        limit = self.config.text.max_position_embeddings
-        if prefix.next_start + len(ids) > limit:
+        if len(ids) > self.room(prefix):
             raise InputError(
-                f"The prompt has {len(ids)} tokens at position {prefix.next_start}, and this model takes {limit} in "
-                "all: shorten the prompt or use fewer references."
+                f"The prompt has {len(ids)} tokens at position {prefix.next_start}, and this model takes "
+                f"{self.config.text.max_position_embeddings} in all: shorten the prompt or use fewer references."
             )
         split = Split(TokenKind.TEXT, prefix.next_start, 1, len(ids))
         return self._add(prefix, split, self.tower.embed(ids))

@@ -6,7 +6,8 @@ in the first LoRA loader, which clones it into a plain one.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import weakref
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import comfy.hooks
@@ -22,10 +23,15 @@ from ...lightfusion_core.checkpoints.loader import load_understanding
 from ...lightfusion_core.checkpoints.reader import Checkpoint
 from ...lightfusion_core.conditioning import Conditioning
 from ...lightfusion_core.config import ModelConfig
+from ...lightfusion_core.errors import InputError
+from ...lightfusion_core.generation.context import ContextBuilder
+from ...lightfusion_core.understanding.answer import Answerer
 from ...lightfusion_core.understanding.encoder import Encoder, digest
 from ...lightfusion_core.understanding.tokenizer import Tokenizer
+from ...lightfusion_core.understanding.tower import UnderstandingTower
 from ...lightfusion_core.understanding.vision import Reference
 from .conditioning import to_tensor
+from .latents import ReferenceLatents
 
 
 class TextTokens:
@@ -42,6 +48,35 @@ class TextTokens:
         return {}
 
 
+class Coupling:
+    """The generation side of a coupled model, which a drawing context's text needs. A weak reference: the MODEL
+    names the CLIP in turn, and a circle of both would outlive its last use."""
+
+    generation: Callable[[], comfy.model_patcher.ModelPatcher | None] = staticmethod(lambda: None)
+
+    def __init__(self, tower: UnderstandingTower) -> None:
+        self.tower = tower
+
+    def couple(self, generation: comfy.model_patcher.ModelPatcher) -> None:
+        """Name the MODEL."""
+        self.generation = weakref.ref(generation)
+
+    def patcher(self) -> comfy.model_patcher.ModelPatcher:
+        """The MODEL. Raises InputError where it is gone."""
+        patcher = self.generation()
+        if patcher is None:
+            raise InputError(
+                "In a coupled model this text needs the generation side, and its MODEL is gone: run Load LightFusion "
+                'again, or ask in the manner "chat".'
+            )
+        return patcher
+
+    def builder(self) -> ContextBuilder:
+        """What runs the fusion, on weights that are loaded."""
+        net = self.patcher().model.diffusion_model
+        return ContextBuilder(net, comfy.model_management.get_torch_device(), self.tower)
+
+
 class UnderstandingModel(nn.Module):
     """The understanding tower with the calls that a CLIP makes of its model."""
 
@@ -53,7 +88,10 @@ class UnderstandingModel(nn.Module):
         offload_device = comfy.model_management.text_encoder_offload_device()
         self.tower = load_understanding(checkpoint, config, dtype, offload_device, comfy.ops.manual_cast)
         self.encoder = Encoder(self.tower, config, (tokenizer.sov, tokenizer.eov), coupled)
+        self.coupling = Coupling(self.tower)
+        self.answers = Answerer(self.encoder, tokenizer, self.coupling.builder)
         self.tokens = TextTokens(tokenizer)
+        self.latents = ReferenceLatents(config.vae)
         self.kept: dict[Any, Conditioning] = {}
         self.encoded_with: object = None
 
@@ -64,26 +102,48 @@ class UnderstandingModel(nn.Module):
         """See `set_clip_options`."""
 
     def encode(
-        self, weights: object, texts: Sequence[str], references: Sequence[Reference], negative: Sequence[str]
+        self, clip: comfy.sd.CLIP, texts: Sequence[str], references: Sequence[Reference], negative: Sequence[str]
     ) -> Conditioning:
-        """A whole request. The last two are kept, so that another seed, size or guidance encodes nothing;
-        `weights` names the state of the weights that they were made with."""
-        key = (weights, tuple(texts), tuple(negative), digest(references))
+        """A whole request, under the patches of this CLIP. The last two are kept, so that another seed, size or
+        guidance encodes nothing, nor loads anything."""
+        key = (clip.patcher.patches_uuid, tuple(texts), tuple(negative), digest(references))
         if key not in self.kept:
             ids = self.tokens.tokenize_with_weights
-            if weights != self.encoded_with:
-                self.encoder.forget()
-                self.encoded_with = weights
+            clip.load_model()
+            self._encode_with(clip.patcher.patches_uuid)
             made = self.encoder.encode([ids(text) for text in texts], references, [ids(text) for text in negative])
             self.kept[key] = made.to(comfy.model_management.intermediate_device())
             while len(self.kept) > 2:
                 self.kept.pop(next(iter(self.kept)))
         return self.kept[key]
 
+    def load(self, clip: comfy.sd.CLIP, with_generation: bool) -> Answerer:
+        """What writes text, with the weights loaded that it needs: for a coupled model's drawing context
+        (`with_generation`) those of the generation side too, without its LoRAs.
+
+        Raises:
+            InputError: the MODEL of a coupled model is gone.
+        """
+        if with_generation and self.encoder.coupled:
+            comfy.model_management.load_models_gpu([clip.patcher, self.coupling.patcher()])
+        else:
+            clip.load_model()
+        self._encode_with(clip.patcher.patches_uuid)
+        return self.answers
+
+    def _encode_with(self, weights: object) -> None:
+        """Drop the prefixes that other weights made."""
+        if weights != self.encoded_with:
+            self.encoder.forget()
+            self.answers.forget()
+            self.encoded_with = weights
+
     def forget(self) -> None:
         """Drop what is kept between requests."""
         self.kept.clear()
+        self.latents.kept.clear()
         self.encoder.forget()
+        self.answers.forget()
 
     def encode_token_weights(self, tokens: list[int]) -> tuple[Tensor, None]:
         """One text segment as a conditioning's tensor; there is no pooled output."""

@@ -18,21 +18,20 @@ from .clip import UnderstandingModel
 from .conditioning import to_tensor
 
 
-def frames(images: Iterable[Tensor | None]) -> list[Tensor]:
-    """Every frame (H, W, 3) of IMAGE batches, in order; sockets that are not wired are passed over."""
-    return [frame[..., :3] for image in images if image is not None for frame in image]
+def frames(images: Iterable[Tensor]) -> list[Tensor]:
+    """Every frame (H, W, 3) of IMAGE batches, in order."""
+    return [frame[..., :3] for image in images for frame in image]
 
 
-def understanding(clip: comfy.sd.CLIP) -> UnderstandingModel:
-    """The understanding model of a CLIP, loaded where it runs. Raises InputError for another model's CLIP."""
+def check_clip(clip: comfy.sd.CLIP) -> UnderstandingModel:
+    """The understanding model of a CLIP. Raises InputError for another model's CLIP."""
     model = clip.cond_stage_model
     if not isinstance(model, UnderstandingModel):
         raise InputError("This node takes LightFusion's CLIP: wire the CLIP of Load LightFusion into it.")
-    clip.load_model()
     return model
 
 
-def prepare(frame: Tensor, config: ModelConfig, vae: comfy.sd.VAE | None) -> Reference:
+def prepare(frame: Tensor, model: UnderstandingModel, vae: comfy.sd.VAE | None) -> Reference:
     """One frame as a reference, with a latent where a VAE is given (rule B23).
 
     Raises:
@@ -40,16 +39,9 @@ def prepare(frame: Tensor, config: ModelConfig, vae: comfy.sd.VAE | None) -> Ref
     """
     picture, latent = to_pil(frame), None
     if vae is not None:
-        pixels = (vae_pixels(picture, config).permute(1, 2, 0) + 1) / 2
-        latent = vae.encode(pixels.unsqueeze(0))
-        if latent.ndim != 5 or latent.shape[1] != config.vae.z_dim:
-            raise InputError(
-                f"This VAE's latents have the shape {tuple(latent.shape)}, and the model's have {config.vae.z_dim} "
-                "channels: wire the VAE of Load LightFusion."
-            )
-        mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (config.vae.mean, config.vae.std))
-        latent = (latent.float().cpu() - mean) / std
-    return Reference(vit_pixels(picture, config), latent)
+        pixels = (vae_pixels(picture, model.config).permute(1, 2, 0) + 1) / 2
+        latent = model.latents.of(vae, pixels.unsqueeze(0))
+    return Reference(vit_pixels(picture, model.config), latent)
 
 
 def encode(
@@ -70,18 +62,18 @@ def encode(
     Raises:
         InputError: pictures without a VAE, or another model's CLIP or VAE.
     """
-    model = understanding(clip)
+    model = check_clip(clip)
     if pictures and vae is None:
         raise InputError("Reference pictures need the VAE: wire the VAE of Load LightFusion into this node.")
-    references = [prepare(picture, model.config, vae) for picture in pictures]
+    references = [prepare(picture, model, vae) for picture in pictures]
     texts = [text for text in (system, prompt, thought) if text or text is prompt]
     negative = [] if system or thought else [negative_prompt]
-    made = model.encode(clip.patcher.patches_uuid, texts, references, negative)
+    made = model.encode(clip, texts, references, negative)
     if not (width and height):
         ruled = _own_size(model.config, pictures)
         width, height = width or ruled[0], height or ruled[1]
-    stride, token = model.config.vae.stride, model.config.token_size
-    width, height = (max(token, round(side / token) * token) for side in (width, height))
+    stride = model.config.vae.stride
+    width, height = (model.config.rounded(side) for side in (width, height))
     latent = torch.zeros(batch_size, model.config.vae.z_dim, 1, height // stride, width // stride)
     branches = (made.full, made.negative, made.no_image or made.full)
     return *(_conditioning(branch) for branch in branches), {"samples": latent}, width, height

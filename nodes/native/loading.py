@@ -19,7 +19,7 @@ from .conditioning import KEY
 from .model import load_model
 from .vae import load_vae
 
-_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "fp8_e4m3fn": torch.float8_e4m3fn}
 
 
 def load(model: str, understanding: str, vae: str, weight_dtype: str) -> tuple[Any, Any, Any]:
@@ -27,6 +27,7 @@ def load(model: str, understanding: str, vae: str, weight_dtype: str) -> tuple[A
 
     Raises:
         CheckpointError: a file that is missing, broken, foreign or incomplete.
+        InputError: a weight dtype that the device does not take.
     """
     checkpoint = open_model(
         NANO if model == folders.NANO else folders.model_path(model),
@@ -36,20 +37,30 @@ def load(model: str, understanding: str, vae: str, weight_dtype: str) -> tuple[A
     config = read_config(checkpoint)
     if not checkpoint.names("vae"):
         raise CheckpointError(f"{checkpoint.path} holds no VAE: choose a Wan2.2 VAE of models/vae for it.")
-    device = comfy.model_management.get_torch_device()
-    dtype = _DTYPES.get(weight_dtype) or comfy.model_management.unet_dtype(
-        device=device, supported_dtypes=[torch.bfloat16, torch.float32]
-    )
     text_device = comfy.model_management.text_encoder_device()
     text_dtype = torch.float32 if comfy.model_management.is_device_cpu(text_device) else torch.bfloat16
     file = tokenizer_file(checkpoint, None) or _shipped_tokenizer()
-    patcher = load_model(checkpoint, config, dtype)
+    patcher = load_model(checkpoint, config, _DTYPES.get(weight_dtype))
     coupled = patcher.model.diffusion_model.coupled
     clip = load_clip(checkpoint, config, Tokenizer(file, config.special_tokens), text_dtype, coupled)
     if coupled:
         patcher.model.diffusion_model.couple(clip.cond_stage_model.tower)
         patcher.set_additional_models(KEY, [clip.patcher])
+        clip.cond_stage_model.coupling.couple(patcher)
     return patcher, clip, load_vae(checkpoint, config)
+
+
+def describe(model: str, parts: tuple[Any, Any, Any]) -> dict[str, Any]:
+    """What a badge on the node says of loaded parts; the bytes are those of all weights."""
+    patcher, clip, vae = parts
+    net = patcher.model.diffusion_model
+    return {
+        "name": net.config.name,
+        "bytes": sum(part.model_size() for part in (patcher, clip.patcher, vae.patcher)),
+        "dtype": str(net.patch_embedding.weight.dtype).removeprefix("torch."),
+        "coupled": net.coupled,
+        "nano": model == folders.NANO,
+    }
 
 
 def _shipped_tokenizer() -> Path:

@@ -191,12 +191,33 @@ class LightFusionSettings(comfy.supported_models_base.BASE):
         self.latent_format = LightFusionLatent(config.vae)
 
 
-def load_model(checkpoint: Checkpoint, config: ModelConfig, dtype: torch.dtype) -> comfy.model_patcher.ModelPatcher:
-    """The MODEL of a checkpoint, on the device where ComfyUI keeps idle models."""
+_COMPUTE = [torch.bfloat16, torch.float32]
+
+
+def load_model(
+    checkpoint: Checkpoint, config: ModelConfig, weight_dtype: torch.dtype | None
+) -> comfy.model_patcher.ModelPatcher:
+    """The MODEL of a checkpoint, on the device where ComfyUI keeps idle models.
+
+    Args:
+        weight_dtype: how weights are held; None for what the device runs best. float8_e4m3fn holds the matrices
+            alone, and the host says in which dtype the device computes with them.
+
+    Raises:
+        CheckpointError: see `load_generation`.
+        InputError: fp8 on a device that cannot cast it.
+    """
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
+    dtype = weight_dtype or comfy.model_management.unet_dtype(device=load_device, supported_dtypes=_COMPUTE)
+    operations, stored = comfy.ops.manual_cast, None
+    if dtype == torch.float8_e4m3fn:
+        if not comfy.model_management.supports_cast(load_device, dtype):
+            raise InputError(f"The device {load_device} does not take fp8 weights: choose another weight dtype.")
+        stored, dtype = dtype, comfy.model_management.unet_manual_cast(dtype, load_device, _COMPUTE)
+        operations = comfy.ops.pick_operations(stored, dtype, load_device)
     net = load_generation(
-        checkpoint, config, dtype, offload_device, comfy.ops.manual_cast, comfy_attention, LightFusionNet
+        checkpoint, config, dtype, offload_device, operations, comfy_attention, LightFusionNet, stored=stored
     )
     model = LightFusionModel(LightFusionSettings(config), net)
     patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)

@@ -29,6 +29,9 @@ def draw(
             f"This model's latents have {channels} channels and five dimensions, and the one given has the shape "
             f"{tuple(samples.shape)}: take Empty LightFusion Latent, or encode a picture with this model's VAE."
         )
+    mask = latent.get("noise_mask")
+    if mask is not None and mask.ndim < 5:  # of a flat one the host would take the batch for time
+        mask = mask.reshape(-1, 1, 1, *mask.shape[-2:])
     places = latent.get("batch_index") or range(len(samples))
     noise = make_noise(samples.shape[1:], [seed + place for place in places])
     drawn = guider.sample(
@@ -36,7 +39,7 @@ def draw(
         samples,
         sampler,
         sigmas,
-        denoise_mask=latent.get("noise_mask"),
+        denoise_mask=mask,
         callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,

@@ -36,7 +36,8 @@ class FirstStage(nn.Module):
 class LightFusionVAE(comfy.sd.VAE):
     """ComfyUI's VAE around an autoencoder that is already built; encoding, decoding and tiling are its own."""
 
-    def __init__(self, vae: ImageVAE, dtype: torch.dtype) -> None:
+    def __init__(self, vae: ImageVAE, dtype: torch.dtype, config: ModelConfig) -> None:
+        self.config = config
         stride = vae.config.stride
         self.first_stage_model = FirstStage(vae)
         width = vae.config.decoder_base_dim / 256
@@ -78,4 +79,4 @@ def load_vae(checkpoint: Checkpoint, config: ModelConfig) -> LightFusionVAE:
     """The VAE of a checkpoint."""
     dtype = comfy.model_management.vae_dtype(comfy.model_management.vae_device(), [torch.bfloat16, torch.float32])
     vae = load_core_vae(checkpoint, config, dtype, comfy.model_management.vae_offload_device())
-    return LightFusionVAE(vae, dtype)
+    return LightFusionVAE(vae, dtype, config)

@@ -17,6 +17,7 @@ from torch import Tensor
 from tools.comfyui import NONE_FOUND, checkouts
 
 CHECKS = Path(__file__).with_name("in_host") / "lightfusion_checks.py"
+OTHER = CHECKS.with_name("other_model.py")
 
 
 def _versions() -> list[object]:
@@ -53,7 +54,7 @@ def server(
     (base / "models").mkdir()
     for name in ("lightfusion", "loras"):
         (base / "models" / name).symlink_to(model_folders / name)
-    with host.Server(request.param, base, modules=[CHECKS]) as server:
+    with host.Server(request.param, base, modules=[CHECKS, OTHER]) as server:
         assert not host.LOAD_FAILURE.search(server.log()), f"the pack does not load:\n{server.log()[-4000:]}"
         yield server
 

@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import gc
 import inspect
+import weakref
 from dataclasses import asdict
+from pathlib import Path
 
 import joint
 import pytest
 import torch
 from PIL import Image
 from samples import ids, references, relative_error
+from tiny import make_model
 from torch import Tensor, nn
 
 from lightfusion_core import Decoding, InputError, LightFusion
 from lightfusion_core.layout import TokenKind
-from lightfusion_core.understanding.answer import CHAT_SYSTEM, FrozenWriter, chat_prefix, stream_text, write
+from lightfusion_core.understanding.answer import (
+    CHAT_SYSTEM,
+    REWRITE_REFERENCES,
+    REWRITE_REQUEST,
+    stream_text,
+    stripped,
+    write,
+)
 from lightfusion_core.understanding.vision import patchify
 
 QUESTION = "What is it?"
@@ -106,14 +117,100 @@ def test_chat_is_the_stock_model(frozen: LightFusion, picture: Image.Image) -> N
     """Guards the chat manner against transformers' whole model: template, positions, masks causal throughout."""
     stock, prepared = stock_model(frozen), [frozen.prepare(picture, vae=False)]
     with torch.no_grad():
-        prefix, start = chat_prefix(frozen.encoder, frozen.tokenizer, QUESTION, prepared)
-        writer = FrozenWriter(frozen.encoder, prefix)
+        writer, start = frozen.answerer.chat(QUESTION, prepared)
         fed = [*start, 300, 65]  # the template's last token, then an answer
         for count, token in enumerate(fed):
             wanted = stock_scores(stock, frozen, picture, fed[1 : count + 1])
             assert relative_error(writer([token]), wanted) <= 2e-5
     best = int(stock_scores(stock, frozen, picture, []).argmax())
     assert "".join(frozen.answer(QUESTION, [picture], decoding=Decoding(1))) == frozen.tokenizer.decode([best])
+
+
+def test_chat_of_a_coupled_model_is_the_stock_model(coupled: LightFusion, picture: Image.Image) -> None:
+    """Guards the VLM alone in a coupled model, whose encoder gives embeddings where a frozen one's gives states."""
+    wanted = int(stock_scores(stock_model(coupled), coupled, picture, []).argmax())
+    answer = coupled.answer(QUESTION, [picture], manner="chat", decoding=Decoding(1))
+    assert "".join(answer) == coupled.tokenizer.decode([wanted])
+
+
+def test_another_question_does_not_look_again(model: LightFusion, picture: Image.Image) -> None:
+    """Guards the kept prefix of a chat: made once for its pictures, and never mistaken for another picture's."""
+    looked, see = [], model.understanding.see
+
+    def counted(*args: object) -> Tensor:
+        looked.append(args)
+        return see(*args)
+
+    def ask(question: str, image: Image.Image) -> str:
+        return "".join(model.answer(question, [image], manner="chat", decoding=Decoding(5)))
+
+    other = picture.transpose(Image.Transpose.ROTATE_180)
+    model.answerer.forget()
+    model.understanding.see = counted
+    try:
+        first, _ = ask(QUESTION, picture), ask("And now?", picture)
+        assert len(looked) == 1
+        assert ask(QUESTION, other) != first
+        assert len(looked) == 2
+        assert ask(QUESTION, picture) == first
+    finally:
+        del model.understanding.see
+
+
+@pytest.mark.parametrize("manner", ["chat", "reference"])
+def test_an_answer_ends_where_the_positions_end(model: LightFusion, picture: Image.Image, manner: str) -> None:
+    """Guards the last position: an answer ends there as at its length, instead of losing all that was written."""
+    question, prepared, chosen = "why? " * 80, [model.prepare(picture, vae=False)], []
+    if manner == "chat":
+        writer, start = model.answerer.chat(question, prepared)
+    else:
+        writer, start = model.writer([ids(question)], prepared), [NEWLINE]
+    assert "".join(model.answerer.answer(question, prepared, Decoding(4096, 5.0), manner, chosen.append))
+    assert len(chosen) == writer.room - len(start) + 1
+
+
+def test_a_question_that_fills_the_positions_is_refused(model: LightFusion) -> None:
+    with pytest.raises(InputError, match="shorten"):
+        "".join(model.answer("why? " * 400, decoding=Decoding(4)))
+
+
+def test_a_rewritten_prompt_is_a_chat_about_it(model: LightFusion, picture: Image.Image) -> None:
+    """Guards what the VLM is asked: the prompt behind the request, and the request that there are pictures."""
+    decoding = Decoding(8)
+    plain = "".join(model.rewrite("a star", decoding=decoding))
+    asked = "".join(model.answer(f"{REWRITE_REQUEST}\na star", manner="chat", decoding=decoding))
+    assert plain == asked.strip()
+    seen = "".join(model.rewrite("a star", [picture], decoding=decoding))
+    request = f"{REWRITE_REQUEST}{REWRITE_REFERENCES}\na star"
+    assert seen == "".join(model.answer(request, [picture], manner="chat", decoding=decoding)).strip()
+
+
+@pytest.mark.parametrize("pieces", [["  ", "\n a", " ", "b \n", "", "c", " \n"], ["a b \nc"], ["\n", "  "], []])
+def test_white_space_around_a_text_is_not_streamed(pieces: list[str]) -> None:
+    """Guards what is shown while it is written: at no moment more than the final text's beginning."""
+    text, said = "".join(pieces).strip(), ""
+    for piece in stripped(iter(pieces)):
+        said += piece
+        assert text.startswith(said)
+    assert said == text
+
+
+def test_every_token_is_told_of(model: LightFusion) -> None:
+    """Guards progress and cancel: counted one by one, and an exception ends the run where it is raised."""
+    told: list[int] = []
+    "".join(model.answerer.answer(QUESTION, decoding=Decoding(7, 1.0), on_token=told.append))
+    assert told == list(range(1, 8))
+
+    class CancelError(Exception):
+        pass
+
+    def cancel(count: int) -> None:
+        if count == 3:
+            raise CancelError
+
+    with pytest.raises(CancelError):
+        "".join(model.answerer.answer(QUESTION, decoding=Decoding(7, 1.0), on_token=cancel))
+    assert not torch.is_inference_mode_enabled() and torch.is_grad_enabled()
 
 
 def test_temperature_is_repeatable(model: LightFusion) -> None:
@@ -145,6 +242,20 @@ def test_closing_an_answer_early_leaves_the_model_usable(model: LightFusion, pic
     started.close()
     assert torch.is_grad_enabled()
     assert "".join(model.answer(QUESTION, [picture], decoding=Decoding(6))) == whole
+
+
+def test_a_model_is_freed_with_its_last_use(tmp_path: Path) -> None:
+    """Guards against a circle of references, which would hold all weights until the collector runs."""
+    model = make_model(tmp_path)
+    "".join(model.answer(QUESTION, decoding=Decoding(2)))
+    alive = weakref.ref(model.generation)
+    gc.collect()
+    gc.disable()
+    try:
+        del model
+        assert alive() is None
+    finally:
+        gc.enable()
 
 
 def test_two_answers_at_once_do_not_mix(model: LightFusion) -> None:

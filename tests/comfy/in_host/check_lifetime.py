@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from typing import Any
 
 import comfy.model_management
 import torch
 from comfy.patcher_extension import WrappersMP
-from harness import contexts, ksample, live_tensors, load, pack
+from harness import contexts, ksample, live_tensors, load, load_again, pack
 
 import nodes
 
@@ -109,6 +110,24 @@ def check_clone_keeps_what_drops_the_context() -> None:
         drawn = ksample(clone)
     _all_gone(made)
     assert torch.equal(drawn, ksample(model))
+
+
+def check_models_are_freed_with_their_last_use() -> None:
+    """A circle of references holds gigabytes until a collection that nobody asks for."""
+    from check_answers import ask
+
+    for name in ("tiny/", "coupled/"):
+        parts = load_again(name)
+        ask(clip=parts[1])
+        alive = [weakref.ref(model) for model in (parts[0].model, parts[1].cond_stage_model)]
+        comfy.model_management.unload_all_models()
+        gc.collect()
+        gc.disable()
+        try:
+            del parts
+            assert not any(model() for model in alive), f"{name}: {[model() is not None for model in alive]}"
+        finally:
+            gc.enable()
 
 
 def check_thirty_runs_keep_no_tensor() -> dict[str, int]:

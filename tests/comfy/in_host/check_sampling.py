@@ -27,13 +27,13 @@ def _compare_with_engine(name: str) -> dict[str, float]:
     start = empty()
     drawn = model.model.process_latent_in(ksample(model, start, name=f"{name}/", steps=steps, cfg=cfg, seed=seed))
     core = engine(name)
-    loop, guidance = pack("lightfusion_core.sampling.loop"), pack("lightfusion_core.sampling.guidance")
+    guidance = pack("lightfusion_core.sampling.guidance")
     schedule = pack("lightfusion_core.sampling.schedule").Schedule.from_sigmas(sigmas.tolist())
     solve = pack("lightfusion_core.sampling.solvers").solver("euler")
     conditioning = core.encode(PROMPT, negative_prompt=NEGATIVE)
     velocity = core.guided(conditioning, 96, 64, guidance.Guidance(text=cfg))
     noise = comfy.sample.prepare_noise(start["samples"], seed)
-    wanted = solve(lambda x, sigma, timestep: velocity(x, timestep), noise * sigmas[0], schedule, loop._nothing)
+    wanted = solve(lambda x, sigma, timestep: velocity(x, timestep), noise * sigmas[0], schedule, lambda step: None)
     difference = largest(drawn - wanted)
     assert difference <= 1e-3, f"the largest difference is {difference}, of {largest(wanted)}"
     return {"difference": difference}

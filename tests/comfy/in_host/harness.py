@@ -17,6 +17,7 @@ import comfy.samplers
 import folder_paths
 import torch
 from comfy.patcher_extension import CallbacksMP
+from comfy_execution.graph_utils import is_link
 from torch import Tensor
 
 import nodes
@@ -37,6 +38,31 @@ def node(name: str, **inputs: Any) -> tuple[Any, ...]:
     if hasattr(kind, "define_schema"):
         return kind.execute(**inputs).args
     return getattr(kind(), kind.FUNCTION)(**inputs)
+
+
+def evaluated(graph: dict[str, Any], links: list[Any]) -> tuple[Any, ...]:
+    """What links into an expanded graph give, every node of it run as `node` does."""
+    done: dict[str, tuple[Any, ...]] = {}
+
+    def value(given: Any) -> Any:
+        if not is_link(given):
+            return given
+        name, output = given
+        if name not in done:
+            inputs = {key: value(of) for key, of in graph[name]["inputs"].items()}
+            done[name] = node(graph[name]["class_type"], **inputs)
+        return done[name][output]
+
+    return tuple(value(link) for link in links)
+
+
+def raised(call: Callable[[], Any]) -> str:
+    """The text of the engine's error that a call ends with."""
+    try:
+        call()
+    except pack("lightfusion_core.errors").LightFusionError as error:
+        return str(error)
+    raise AssertionError("no error was raised")
 
 
 @functools.cache

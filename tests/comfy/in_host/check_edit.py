@@ -1,0 +1,206 @@
+"""The editing nodes: sizes, masks, frames, and the engine's own edit to compare with."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from harness import engine, evaluated, largest, load, node, pack, raised
+from torch import Tensor
+
+INSTRUCTION = "make it blue"
+SIZES = [(100, 75), (33, 57), (97, 640), (64, 64), (200, 31), (128, 96)]
+
+
+def picture(width: int = 100, height: int = 75, frames: int = 1, seed: int = 0) -> Tensor:
+    """An IMAGE of whole bytes, as every loaded picture is: smooth, with a bright spot off the middle."""
+    draw = torch.Generator().manual_seed(seed)
+    coarse = torch.rand(frames, 3, 4, 4, generator=draw) * 0.4
+    smooth = torch.nn.functional.interpolate(coarse, (height, width), mode="bilinear")
+    y, x = torch.meshgrid(torch.linspace(0, 1, height), torch.linspace(0, 1, width), indexing="ij")
+    spot = torch.exp(-(((x - 0.3) / 0.1) ** 2 + ((y - 0.6) / 0.1) ** 2))
+    return ((smooth + 0.5 * spot).clamp(0, 1) * 255).round().movedim(1, -1) / 255
+
+
+def half_mask(image: Tensor, frames: int = 1) -> Tensor:
+    """A MASK over the left 40 columns, with a soft edge; frame k's is 20 k columns wider."""
+    mask = torch.zeros(frames, *image.shape[1:3])
+    for k in range(frames):
+        end = min(40 + 20 * k, image.shape[2] - 1)
+        mask[k, :, :end], mask[k, :, end] = 1.0, 0.5
+    return mask
+
+
+def edit(image: Tensor, name: str = "tiny/", **inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
+    """IMAGE and LATENT of an Edit node, its graph evaluated node by node."""
+    model, clip, vae = load(name)
+    given = {
+        "model": model, "clip": clip, "vae": vae, "image_1": image, "instruction": INSTRUCTION, "seed": 5, "steps": 3,
+        "text_guidance": 3.0, "image_guidance": 1.5, "size": "automatic", **inputs,
+    }  # fmt: skip
+    graph, *links = pack("nodes.native.editing").expand(given, given)
+    return evaluated(graph, links)
+
+
+def check_edit_is_the_engines_edit() -> dict[str, float]:
+    """The expansion against one call of the engine: with references, with a mask, and with neither."""
+    core, found = engine(), {}
+    to_pil = pack("lightfusion_core.images").to_pil
+    sampling = pack("lightfusion_core.sampling.loop").Sampling(3)
+    guidance = pack("lightfusion_core.sampling.guidance").Guidance(3.0, 1.5)
+    image, other = picture(), picture(60, 90, 2, seed=1)
+    mask = half_mask(image)
+    for what, inputs, options in (
+        ("plain", {}, {}),
+        ("references", {"image_2": other}, {"references": [to_pil(frame) for frame in other]}),
+        ("mask", {"mask": mask}, {"mask": mask[0]}),
+    ):
+        drawn, _ = edit(image, **inputs)
+        wanted = core.edit(to_pil(image[0]), INSTRUCTION, seed=5, sampling=sampling, guidance=guidance, **options)
+        found[what] = largest(drawn - wanted)
+        assert found[what] <= 2e-3, found
+        assert largest(drawn - image) > 0.05, "nothing was edited"
+    return found
+
+
+def check_edit_of_a_coupled_model_runs() -> None:
+    """A coupled model's understanding tower runs in every step of every frame."""
+    drawn, latent = edit(picture(frames=2), "coupled/")
+    assert drawn.shape == (2, 75, 100, 3) and len(latent["samples"]) == 2
+
+
+def check_edit_has_the_originals_size() -> None:
+    """An edit that zooms, shifts or resizes cannot be laid over what it was made from."""
+    for width, height in SIZES:
+        for size in ("automatic", "own size"):
+            drawn, latent = edit(picture(width, height), size=size, steps=1)
+            assert drawn.shape == (1, height, width, 3), (width, height, size, drawn.shape)
+            token = load()[0].model.diffusion_model.config.token_size
+            rows, columns = (16 * side for side in latent["samples"].shape[-2:])
+            assert rows % token == columns % token == 0
+            if size == "own size" and max(width, height) <= 192:
+                assert abs(rows - height) <= token / 2 or min(width, height) < token, (width, height, rows, columns)
+
+
+def check_masked_edit_leaves_the_rest_bit_for_bit() -> None:
+    """A VAE changes every pixel: what lies outside of the mask must not go through it."""
+    image = picture(frames=2) + 1e-4  # numbers that eight bits do not hold
+    for mask in (half_mask(image), half_mask(image, 2)):
+        drawn, _ = edit(image, mask=mask)
+        shown = mask.expand(2, -1, -1) > 0
+        assert torch.equal(drawn[~shown], image[~shown])
+        assert largest(drawn[shown] - image[shown]) > 0.05
+
+
+def check_frames_are_their_single_edits() -> dict[str, float]:
+    """A batch is edited frame by frame with seed + k, each under its own mask; other references are shared."""
+    image, other, found = picture(frames=3), picture(60, 90, seed=1), {}
+    for what, masks in (("plain", None), ("one mask", half_mask(image)), ("a mask each", half_mask(image, 3))):
+        mask = {} if masks is None else {"mask": masks}
+        together, latent = edit(image, image_2=other, **mask)
+        assert latent["batch_index"] == [0, 1, 2]
+        for k in range(3):
+            single = {} if masks is None else {"mask": masks[k % len(masks)].unsqueeze(0)}
+            alone, alone_latent = edit(image[k : k + 1], image_2=other, seed=5 + k, **single)
+            difference = largest(together[k] - alone[0])
+            found[what] = max(found.get(what, 0.0), difference)
+            assert difference <= 1e-3, (what, k, found)
+            assert largest(latent["samples"][k] - alone_latent["samples"][0]) <= 1e-3
+            if masks is not None:
+                kept = latent["noise_mask"][k % len(latent["noise_mask"])]
+                assert torch.equal(kept, alone_latent["noise_mask"][0]), "the latent carries another frame's mask"
+        assert largest(together[0] - together[1]) > 1e-2
+    return found
+
+
+def check_a_batch_of_masks_samples_each_with_its_own() -> dict[str, float]:
+    """The host takes the batch of a flat mask for time where latents have five dimensions, and averages it."""
+    model, clip, vae = load()
+    image, masks = picture(128, 64, 2), half_mask(picture(128, 64), 2)
+    masks[1] = masks[1].flip(1)
+    positive, negative, no_image = node(
+        "LightFusionEncode", clip=clip, prompt=INSTRUCTION, negative_prompt="", width=128, height=64, batch_size=1
+    )[:3]
+    rest = {
+        "seed": 3, "steps": 2, "text_guidance": 3.0, "image_guidance": 1.0, "shift": 4.0, "solver": "unipc",
+        "denoise": 1.0, "renorm": "none", "renorm_min": 0.0, "interval_start": 0.0, "interval_end": 1.0,
+    }  # fmt: skip
+    branches = {"model": model, "positive": positive, "negative": negative, "no_image": no_image}
+    encoded = node("VAEEncode", pixels=image, vae=vae)[0]
+    together = node("SetLatentNoiseMask", samples=encoded, mask=masks)[0]
+    drawn = node("LightFusionSampler", latent=together, **branches, **rest)[0]["samples"]
+    found = 0.0
+    for k in range(2):
+        one = node("LatentFromBatch", samples=together, batch_index=k, length=1)[0]
+        alone = node("LightFusionSampler", latent=one, **branches, **rest)[0]["samples"]
+        found = max(found, largest(drawn[k] - alone[0]))
+    assert found <= 1e-4, found
+    return {"difference": found}
+
+
+def check_fit_and_restore_are_a_round_trip() -> dict[str, float]:
+    """Whatever the size: the same pixels in the same place, but for what the smaller of both sizes cannot hold."""
+    vae, found = load()[2], {}
+    for width, height in SIZES:
+        for size in ("automatic", "own size"):
+            image = picture(width, height, 2)
+            fitted, mask, wide, high = node("LightFusionFit", vae=vae, image=image, size=size)
+            assert fitted.shape == (2, high, wide, 3) and mask.shape == (2, high, wide)
+            assert bool((mask == 1).all())
+            back = node("LightFusionRestore", image=fitted, original=image)[0]
+            assert back.shape == image.shape
+            where, was = _spot(back), _spot(image)
+            found[f"{width}x{height} {size}"] = round(float((back - image).abs().mean()), 4)
+            # in fitted pixels: a half pixel of shift is what a wrong corner alignment gives
+            assert abs(where[0] - was[0]) * wide <= 0.2 and abs(where[1] - was[1]) * high <= 0.2, (width, height, size)
+            if (wide, high) == (width, height):
+                assert largest(back - image) <= 1 / 255 + 1e-6
+    return found
+
+
+def _spot(image: Tensor) -> tuple[float, float]:
+    """The centre of the bright spot, 0 to 1."""
+    weight = (image[0].mean(-1) - 0.5).clamp(0) ** 2
+    height, width = weight.shape
+    x = float((weight.sum(0) * (torch.arange(width) + 0.5)).sum() / weight.sum()) / width
+    y = float((weight.sum(1) * (torch.arange(height) + 0.5)).sum() / weight.sum()) / height
+    return x, y
+
+
+def check_fitted_mask_covers_what_it_touches() -> None:
+    """A position of the latent that the mask touches with one pixel is drawn anew; the host's own reduction to
+    the latent would leave it half held."""
+    vae, image = load()[2], picture(64, 64)
+    mask = torch.zeros(1, 64, 64)
+    mask[0, 20, 37] = 1.0
+    fitted = node("LightFusionFit", vae=vae, image=image, size="own size", mask=mask)[1]
+    wanted = torch.zeros(1, 64, 64)
+    wanted[0, 16:32, 32:48] = 1.0
+    assert torch.equal(fitted, wanted)
+
+
+def check_wrong_counts_and_sizes_are_explained() -> None:
+    """Frames, masks and originals that do not go together would be repeated or cut off in silence."""
+    image, vae = picture(frames=3), load()[2]
+    for masks in (half_mask(image, 2), half_mask(image, 4)):
+        assert "one for each frame" in raised(lambda masks=masks: edit(image, mask=masks))
+    assert "64x64" in raised(lambda: edit(image, mask=torch.zeros(1, 64, 64)))
+    assert "64x64" in raised(lambda: node("LightFusionFit", vae=vae, image=image, size="automatic",
+                                          mask=torch.zeros(1, 64, 64)))  # fmt: skip
+    assert "as many originals" in raised(lambda: node("LightFusionRestore", image=image, original=image[:2]))
+    assert "16:1" in raised(lambda: edit(picture(340, 20)))
+
+
+def check_foreign_parts_are_named() -> None:
+    """Any MODEL, CLIP or VAE can be wired; each socket says whose it takes."""
+    image, strange = picture(), Foreign()
+    for what in ("model", "clip", "vae"):
+        told = raised(lambda what=what: edit(image, **{what: strange}))
+        assert f"wire the {what.upper()} of Load LightFusion" in told, told
+    assert "VAE of Load" in raised(lambda: node("LightFusionFit", vae=strange, image=image, size="automatic"))
+
+
+class Foreign:
+    """Another model's part, as MODEL and as CLIP."""
+
+    model = cond_stage_model = None
