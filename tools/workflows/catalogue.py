@@ -1,0 +1,53 @@
+"""All example workflows, in the order in which they are best met."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from .drawing import batch_of_seeds, rewrite_then_draw, stock_ksampler, text_to_image
+from .editing import (
+    ask_and_caption,
+    edit_other_model_edit,
+    generate_edit_upscale,
+    instruction_edit,
+    masked_edit,
+    several_references,
+)
+from .graph import Graph
+
+WORKFLOWS: dict[str, Callable[[], Graph]] = {
+    make.__name__: make
+    for make in (
+        text_to_image,
+        instruction_edit,
+        masked_edit,
+        several_references,
+        ask_and_caption,
+        rewrite_then_draw,
+        generate_edit_upscale,
+        stock_ksampler,
+        batch_of_seeds,
+        edit_other_model_edit,
+    )
+}
+
+KINDS = (
+    "CLIPTextEncode",
+    "ImageFromBatch",
+    "ImageScaleBy",
+    "KSampler",
+    "LightFusionAsk",
+    "LightFusionEdit",
+    "LightFusionEmptyLatent",
+    "LightFusionEncode",
+    "LightFusionLoad",
+    "LightFusionSampler",
+    "LightFusionThink",
+    "MaskComposite",
+    "PreviewImage",
+    "SaveImage",
+    "SolidMask",
+    "VAEDecode",
+    "VAEEncode",
+)
+"""The node classes of the recording."""

@@ -1,0 +1,99 @@
+"""A workflow as it is described: nodes with values and links, in titled groups, with one note."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from .schema import Kind, recording
+
+BLUE, GREEN, PURPLE, BROWN, GREY = "#3f789e", "#8A8", "#a1309b", "#b06634", "#888"
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One node. `values` holds what its widgets show, `links` what is wired into it."""
+
+    id: int
+    kind: Kind
+    title: str
+    values: dict[str, Any]
+    links: dict[str, Output]
+    control: str
+
+    def __getitem__(self, output: str) -> Output:
+        """The output of this name. Raises KeyError where there is none."""
+        names = [name for name, _ in self.kind.outputs]
+        if output not in names:
+            raise KeyError(f"{self.kind.name} has no output {output!r}, only {', '.join(names)}")
+        return Output(self, names.index(output))
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One output of a node."""
+
+    node: Node
+    slot: int
+
+    @property
+    def type(self) -> str:
+        return self.node.kind.outputs[self.slot][1]
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """A coloured frame with columns of nodes, from the left."""
+
+    title: str
+    color: str
+    columns: tuple[tuple[Node, ...], ...]
+
+
+@dataclass(slots=True)
+class Graph:
+    """A workflow under construction."""
+
+    name: str
+    title: str
+    note: str
+    nodes: list[Node] = field(default_factory=list)
+    groups: list[Group] = field(default_factory=list)
+
+    def add(self, kind: str, title: str = "", control: str = "randomize", **given: Any) -> Node:
+        """Add a node.
+
+        Args:
+            kind: its class.
+            title: what stands on it; the class's own when empty.
+            control: what becomes of its seed after a run.
+            given: values of widgets, or outputs of other nodes to wire in. A widget that is not named shows its
+                default.
+
+        Raises:
+            KeyError: an input that the class does not have.
+            TypeError: a socket that is given no output, or one of another type.
+        """
+        known = recording()[1][kind]
+        node = Node(len(self.nodes) + 1, known, title or known.title, {}, {}, control)
+        for name, value in given.items():
+            wanted = known.input(name)
+            if not isinstance(value, Output):
+                if not wanted.widget:
+                    raise TypeError(f"{kind}.{name} takes an output of type {wanted.type}, not {value!r}")
+                node.values[name] = value
+            elif wanted.type in ("*", value.type):
+                node.links[name] = value
+            else:
+                raise TypeError(f"{kind}.{name} takes {wanted.type}, and the output given is {value.type}")
+        missing = [given.name for given in known.sockets if not given.optional and given.name not in node.links]
+        if missing:
+            raise TypeError(f"{kind} lacks {', '.join(missing)}")
+        node.values = {given.name: node.values.get(given.name, given.default) for given in known.widgets}
+        self.nodes.append(node)
+        return node
+
+    def group(self, title: str, color: str, *columns: Sequence[Node]) -> None:
+        """Put columns of nodes into a frame, to the right of the earlier ones."""
+        self.groups.append(Group(title, color, tuple(tuple(column) for column in columns)))

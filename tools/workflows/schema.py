@@ -1,0 +1,93 @@
+"""What ComfyUI says of the node classes that the workflows use: a recording of a real server's /object_info."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+RECORDING = Path(__file__).with_name("schema.json")
+_WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
+
+
+@dataclass(frozen=True, slots=True)
+class Input:
+    """One input, in the order of the node's definition. `control` is a seed with a further widget, which says
+    what becomes of it after a run."""
+
+    name: str
+    type: str
+    widget: bool = False
+    optional: bool = False
+    multiline: bool = False
+    control: bool = False
+    default: Any = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One node class. `outputs` are (name, type)."""
+
+    name: str
+    title: str
+    ours: bool
+    inputs: tuple[Input, ...]
+    outputs: tuple[tuple[str, str], ...]
+
+    @property
+    def sockets(self) -> tuple[Input, ...]:
+        return tuple(given for given in self.inputs if not given.widget)
+
+    @property
+    def widgets(self) -> tuple[Input, ...]:
+        return tuple(given for given in self.inputs if given.widget)
+
+    def input(self, name: str) -> Input:
+        """Raises KeyError for a name that the node does not have."""
+        for given in self.inputs:
+            if given.name == name:
+                return given
+        raise KeyError(f"{self.name} has no input {name!r}, only {', '.join(given.name for given in self.inputs)}")
+
+
+def read_kind(name: str, info: dict[str, Any]) -> Kind:
+    """A node class out of a server's /object_info."""
+    order, inputs = info["input_order"], []
+    for group in ("required", "optional"):
+        inputs += [_read_input(key, info["input"][group][key], group == "optional") for key in order.get(group, ())]
+    ours = info["python_module"].startswith("custom_nodes.")
+    outputs = tuple(zip(info["output_name"], info["output"], strict=True))
+    return Kind(name, info["display_name"] or name, ours, tuple(inputs), outputs)
+
+
+def _read_input(name: str, spec: list[Any], optional: bool) -> Input:
+    kind, options = spec[0], spec[1] if len(spec) > 1 else {}
+    choices = kind if isinstance(kind, list) else options.get("options")
+    kind = "COMBO" if isinstance(kind, list) else kind
+    widget = kind in _WIDGETS and not options.get("forceInput")
+    default = options.get("default", choices[0] if choices else "" if kind == "STRING" else None)
+    return Input(
+        name, kind, widget, optional, bool(options.get("multiline")), bool(options.get("control_after_generate")),
+        default if widget else None,
+    )  # fmt: skip
+
+
+def write_recording(version: str, kinds: Iterable[Kind]) -> None:
+    """Save node classes as the recording; `version` is ComfyUI's."""
+    recorded = {"comfyui": version, "nodes": [asdict(kind) for kind in sorted(kinds, key=lambda kind: kind.name)]}
+    RECORDING.write_text(json.dumps(recorded, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+@lru_cache(maxsize=1)
+def recording() -> tuple[str, dict[str, Kind]]:
+    """ComfyUI's version and the recorded node classes by name."""
+    recorded = json.loads(RECORDING.read_text(encoding="utf-8"))
+    kinds = {}
+    for node in recorded["nodes"]:
+        inputs = tuple(Input(**given) for given in node.pop("inputs"))
+        outputs = tuple((name, kind) for name, kind in node.pop("outputs"))
+        kinds[node["name"]] = Kind(**node, inputs=inputs, outputs=outputs)
+    return recorded["comfyui"], kinds
