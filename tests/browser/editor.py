@@ -1,0 +1,135 @@
+"""ComfyUI's editor in a page: graphs in and out of it, and what its nodes show."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from chromium import Page
+
+from tools.comfyui import PACK, PACK_NAME
+
+SCREENSHOTS = PACK / "output" / "screenshots"
+VUE = "Comfy.VueNodes.Enabled"
+# a fresh editor puts its own first graph in last of all, over whatever is there by then
+_READY = "return window.app?.graph?.nodes.length && app.extensionManager?.workflow?.activeWorkflow && true"
+_MISSING = """
+const graphs = [app.graph, ...(app.graph.subgraphs?.values() ?? [])];
+const nodes = graphs.flatMap((graph) => graph.nodes);
+return nodes.filter((node) => node.has_errors || !LiteGraph.registered_node_types[node.type]).map((node) => node.type);
+"""
+_PLACE = """
+const element = app.graph.getNodeById(id).widgets.find((widget) => widget.name === name)?.element;
+const box = (inside ? element?.querySelector(inside) : element)?.getBoundingClientRect();
+return box && box.width && [box.left, box.top, box.width, box.height];
+"""
+
+# not the editor's own command: its view glides, and elements over the canvas follow later
+_FIT = """
+const nodes = app.graph.nodes.filter((node) => !ids || ids.some((id) => id == node.id));
+const [left, top] = [0, 1].map((axis) => Math.min(...nodes.map((node) => node.pos[axis])) - 60);
+const [right, bottom] = [0, 1].map((axis) => Math.max(...nodes.map((node) => node.pos[axis] + node.size[axis])) + 60);
+const room = [innerWidth - 160, innerHeight - 160];
+const ds = app.canvas.ds;
+ds.scale = Math.min(room[0] / (right - left), room[1] / (bottom - top), 1.2);
+ds.offset = [80 / ds.scale - left, 100 / ds.scale - top];
+app.canvas.setDirty(true, true);
+return true;
+"""
+
+
+def change_settings(url: str, settings: Mapping[str, Any]) -> None:
+    """Set a server's settings, which a page reads as it opens."""
+    body = json.dumps({"Comfy.TutorialCompleted": True, "Comfy.InstalledVersion": "1.0.0", **settings}).encode()
+    headers = {"Content-Type": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(f"{url}/api/settings", body, headers), timeout=30).close()
+
+
+class Editor:
+    """The editor, open."""
+
+    def __init__(self, page: Page, url: str, name: str, **settings: Any) -> None:
+        self.page, self.url, self.name = page, url, name
+        change_settings(url, {"Comfy.UseNewMenu": "Top", "Comfy.Graph.CanvasInfo": False, **settings})
+        page.open(url)
+        page.wait(_READY, 120)
+        page.wait("document.querySelector('link[href*=lightfusion]') !== null", 60)
+
+    def load(self, workflow: Mapping[str, Any]) -> None:
+        """Open a workflow file's content."""
+        self.page.run("await app.loadGraphData(workflow); return true", workflow=workflow)
+        self.page.wait("app.graph.nodes.length === count", count=len(workflow["nodes"]))
+
+    def empty(self) -> None:
+        """Take everything away."""
+        self.page.run("app.graph.clear(); return true")
+
+    def add(self, kind: str, x: int = 100, y: int = 100) -> int:
+        """A new node; returns its id."""
+        script = """
+        const node = LiteGraph.createNode(kind);
+        node.pos = [x, y];
+        app.graph.add(node);
+        return node.id;
+        """
+        return self.page.run(script, kind=kind, x=x, y=y)
+
+    def ids(self, kind: str) -> list[int]:
+        """The nodes of a type."""
+        return self.page.run("app.graph.nodes.filter((node) => node.type === kind).map((node) => node.id)", kind=kind)
+
+    def missing(self) -> list[str]:
+        """The types of nodes that the editor does not know."""
+        return self.page.run(_MISSING)
+
+    def file(self) -> dict[str, Any]:
+        """The graph as it would be saved."""
+        return self.page.run("app.graph.serialize()")
+
+    def prompt(self) -> dict[str, Any]:
+        """The graph as it would be queued."""
+        return self.page.run("return (await app.graphToPrompt()).output")
+
+    def queue(self) -> None:
+        """Queue the graph."""
+        self.page.run("await app.queuePrompt(0, 1); return true")
+
+    def shown(self, node: int, name: str, what: str = "textContent", seconds: float = 30) -> str:
+        """A property of a node's own element, once it is there and not empty."""
+        script = (
+            "return app.graph.getNodeById(id).widgets.find((widget) => widget.name === name)?.element[what] || null"
+        )
+        return self.page.wait(script, seconds, id=node, name=name, what=what)
+
+    def place(self, node: int, name: str, inside: str | None = None) -> tuple[float, float, float, float]:
+        """Left, top, width and height on the screen of a node's own element, or of what a selector finds in it,
+        once it stands still."""
+        values, last = {"id": node, "name": name, "inside": inside}, None
+        for _ in range(50):
+            place = self.page.wait(_PLACE, 20, **values)
+            if place == last:
+                return tuple(place)
+            last = place
+            self.rest(0.15)
+        raise AssertionError(f"{name} of node {node} does not come to rest: {last}")
+
+    def fit(self, nodes: list[int] | None = None) -> None:
+        """Move and zoom so that the whole graph is seen, or these nodes of it."""
+        self.page.run(_FIT, ids=nodes)
+
+    def rest(self, seconds: float) -> None:
+        """Let the page draw."""
+        self.page.run("await new Promise((done) => setTimeout(done, ms)); return true", ms=1000 * seconds)
+
+    def screenshot(self, name: str, nodes: list[int] | None = None) -> Path:
+        """A picture of the whole graph in the editor, or of these nodes, under output/screenshots."""
+        self.fit(nodes)
+        self.rest(0.3)
+        return self.page.screenshot(SCREENSHOTS / f"{self.name}-{name}.png")
+
+    def complaints(self) -> list[str]:
+        """What the page has complained of that is about us. Files of the host that are not there are its own affair."""
+        return [error for error in self.page.errors if PACK_NAME in error or "lightfusion" in error.lower()]

@@ -1,0 +1,188 @@
+"""The editor of a real ComfyUI with the pack in it: shipped workflows open, run, and show their results."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from chromium import Chromium
+from editor import VUE, Editor, change_settings
+from host import LOAD_FAILURE, Server
+
+from tools.comfyui import NONE_FOUND, PACK, PACK_NAME, checkouts
+
+pytestmark = [pytest.mark.browser, pytest.mark.comfy]
+WORKFLOWS = PACK / "workflows"
+TEXT, COMPARE, MODEL = "lightfusion_text", "lightfusion_before_after", "lightfusion_model"
+VUE_SINCE = (0, 4)
+"""The ComfyUI from which on its editor can make nodes of elements and put ours into them."""
+
+
+def _editors() -> list[object]:
+    """Each checkout, with nodes on the canvas and, where it can, of elements; all but the first are slow."""
+    params = []
+    for checkout in checkouts():
+        version = tuple(int(part) for part in checkout.version.split(".")[:2])
+        for vue in [False, True] if version >= VUE_SINCE else [False]:
+            marks = [pytest.mark.slow] if params else []
+            if checkout.missing:
+                marks.append(pytest.mark.skip(reason=checkout.missing))
+            name = f"{checkout.version}{'-vue' if vue else ''}"
+            params.append(pytest.param((checkout, vue), id=name, marks=marks))
+    return params or [pytest.param(None, id="no ComfyUI", marks=pytest.mark.skip(reason=NONE_FOUND))]
+
+
+@pytest.fixture(scope="module", params=_editors())
+def editor(
+    request: pytest.FixtureRequest, browser: Chromium, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Editor]:
+    """The editor of a server of its own."""
+    checkout, vue = request.param
+    with Server(checkout, tmp_path_factory.mktemp("comfyui")) as server, browser.page() as page:
+        assert not LOAD_FAILURE.search(server.log())
+        editor = Editor(page, server.url, checkout.version + ("-vue" if vue else ""), **{VUE: vue})
+        yield editor
+        assert editor.complaints() == []
+
+
+def load(editor: Editor, name: str, **values: object) -> dict[str, Any]:
+    """Open a shipped workflow, with these values in every widget of that name that holds a number."""
+    workflow = json.loads((WORKFLOWS / f"{name}.json").read_text(encoding="utf-8"))
+    editor.load(workflow)
+    assert editor.missing() == []
+    script = """
+    for (const node of app.graph.nodes)
+      for (const widget of node.widgets ?? [])
+        if (widget.name in values) widget.value = values[widget.name];
+    return true;
+    """
+    editor.page.run(script, values=values)
+    return workflow
+
+
+def run(editor: Editor, seconds: float = 240) -> dict[str, Any]:
+    """Queue the graph and wait for its end; the history's outputs. Fails with the node's own error."""
+    script = """
+    const api = comfyAPI.api.api;
+    window.end = null;
+    window.streamed = [];
+    for (const kind of ["execution_success", "execution_error", "execution_interrupted"])
+      api.addEventListener(kind, ({ detail }) => { window.end = { kind, ...detail }; }, { once: true });
+    api.addEventListener("lightfusion.text", ({ detail }) => window.streamed.push(detail));
+    await app.queuePrompt(0, 1);
+    return true;
+    """
+    editor.page.run(script)
+    end = editor.page.wait("window.end", seconds)
+    assert end["kind"] == "execution_success", end.get("exception_message", end)
+    address = f"{editor.page.run('location.origin')}/history/{end['prompt_id']}"
+    with urllib.request.urlopen(address, timeout=30) as answer:
+        return json.load(answer)[end["prompt_id"]]["outputs"]
+
+
+def test_text_to_image_shows_its_picture_and_its_model(editor: Editor) -> None:
+    """The first graph that a new user opens and runs."""
+    load(editor, "text_to_image", steps=3)
+    outputs = run(editor)
+    (loader,), (save,) = editor.ids("LightFusionLoad"), editor.ids("SaveImage")
+    shown = """
+    const images = app.nodeOutputs[id]?.images ?? [];
+    const sizes = images.map(async (image) => {
+      const picture = new Image();
+      picture.src = comfyAPI.api.api.apiURL(`/view?${new URLSearchParams(image)}`);
+      await picture.decode();
+      return picture.naturalWidth;
+    });
+    return await Promise.all(sizes);
+    """
+    assert editor.page.wait(shown, 20, id=save)[0] >= 64
+    model = outputs[str(loader)][MODEL][0]
+    assert model["nano"]
+    title = editor.shown(loader, MODEL, "title")
+    assert model["name"] in title and model["dtype"] in title and "small model of shapes" in title
+    editor.screenshot("text_to_image")
+
+
+def test_answers_show_while_they_are_written(editor: Editor) -> None:
+    load(editor, "ask_and_caption", steps=2, length=24)
+    outputs = run(editor)
+    for ask in editor.ids("LightFusionAsk"):
+        answer = outputs[str(ask)]["text"][0]
+        streamed = [event["text"] for event in editor.page.run("window.streamed") if event["node"] == str(ask)]
+        assert streamed, "nothing was sent while the answer was written"
+        assert all(answer.startswith(text.rstrip("\ufffd")) for text in streamed)
+        value = editor.page.run(
+            "app.graph.getNodeById(id).widgets.find((widget) => widget.name === name).element.value", id=ask, name=TEXT
+        )
+        assert value == answer
+    editor.screenshot("ask_and_caption", editor.ids("LightFusionAsk"))
+
+
+@pytest.mark.slow
+def test_edit_shows_before_and_after_and_does_so_again_out_of_the_history(editor: Editor) -> None:
+    """The pictures are those of the node that an Edit stood for."""
+    workflow = load(editor, "instruction_edit", steps=2)
+    outputs = run(editor)
+    (edit, *_) = editor.ids("LightFusionEdit")
+    assert pictures(editor, edit)
+    editor.place(edit, COMPARE, ".stage")
+    editor.screenshot("instruction_edit", editor.ids("LightFusionEdit"))
+    editor.load(workflow)
+    editor.page.run("app.nodeOutputs = outputs; return true", outputs=outputs)
+    assert pictures(editor, edit)
+
+
+def pictures(editor: Editor, node: int) -> bool:
+    """Whether both pictures are there."""
+    script = """
+    const element = app.graph.getNodeById(id).widgets.find((widget) => widget.name === name)?.element;
+    return element && [...element.querySelectorAll("img")].filter((image) => image.naturalWidth).length === 2;
+    """
+    return editor.page.wait(script, 30, id=node, name=COMPARE)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("file", sorted(WORKFLOWS.glob("*.json")), ids=lambda file: file.stem)
+def test_workflow_opens(editor: Editor, file: Path) -> None:
+    """A red node, or a complaint in the console."""
+    before = len(editor.page.errors)
+    load(editor, file.stem)
+    editor.screenshot(f"opened-{file.stem}")
+    assert [error for error in editor.page.errors[before:] if "Failed to load resource" not in error] == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["LightFusionAsk.md", "LightFusionAsk/zh.md"])
+def test_help_page_is_served(editor: Editor, page: str) -> None:
+    """The editor takes HTML for "no such page"."""
+    with urllib.request.urlopen(f"{editor.url}/extensions/{PACK_NAME}/docs/{page}", timeout=30) as answer:
+        assert "html" not in answer.headers["Content-Type"]
+        assert answer.read().decode().startswith("# LightFusion")
+
+
+@pytest.mark.slow
+def test_chinese_names_show(browser: Chromium, editor: Editor) -> None:
+    """Translations are only found under the names that the editor looks for."""
+    names = json.loads((PACK / "locales" / "zh" / "nodeDefs.json").read_text(encoding="utf-8"))["LightFusionGuider"]
+    categories = json.loads((PACK / "locales" / "zh" / "main.json").read_text(encoding="utf-8"))["nodeCategories"]
+    script = """
+    const node = app.graph.getNodeById(id);
+    const { category } = LiteGraph.registered_node_types[node.type];
+    return [node.title, category, ...node.inputs.map((input) => input.localized_name)];
+    """
+    try:
+        with browser.page() as page:
+            chinese = Editor(page, editor.url, editor.name, **{"Comfy.Locale": "zh"})
+            chinese.empty()
+            node = chinese.add("LightFusionGuider")
+            title, category, *inputs = page.run(script, id=node)
+            chinese.screenshot("chinese")
+    finally:
+        change_settings(editor.url, {"Comfy.Locale": "en"})
+    assert title == names["display_name"]
+    assert category == f"{categories['LightFusion']}/{categories['custom sampling']}"
+    assert set(inputs) == {given["name"] for given in names["inputs"].values()}

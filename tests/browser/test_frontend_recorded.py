@@ -1,0 +1,236 @@
+"""The real frontend with our files in it, where there is no ComfyUI: a server's answers are recorded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import frontend
+import pytest
+from chromium import Chromium
+from editor import VUE, Editor
+
+from tools.comfyui import PACK
+
+pytestmark = pytest.mark.browser
+WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
+TEXT, COMPARE, MODEL = "lightfusion_text", "lightfusion_before_after", "lightfusion_model"
+NANO = {"name": "nano (built in)", "bytes": 24_600_000, "dtype": "float32", "coupled": False, "nano": True}
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[frontend.RecordedServer]:
+    static = frontend.static_files()
+    if static is None:
+        pytest.skip(frontend.NONE_FOUND)
+    with frontend.RecordedServer(static) as server:
+        yield server
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["classic", "vue"])
+def editor(request: pytest.FixtureRequest, browser: Chromium, server: frontend.RecordedServer) -> Iterator[Editor]:
+    """The editor, with nodes drawn on the canvas or made of elements."""
+    with browser.page() as page:
+        editor = Editor(page, server.url, "recorded-vue" if request.param else "recorded", **{VUE: request.param})
+        yield editor
+        assert editor.complaints() == []
+
+
+@pytest.fixture(autouse=True)
+def _empty(editor: Editor) -> None:
+    editor.empty()
+
+
+def executed(server: frontend.RecordedServer, node: int, output: dict[str, object] | None) -> None:
+    """Tell the page of a node's result, as a server does."""
+    server.send("executed", {"node": str(node), "display_node": str(node), "output": output, "prompt_id": "1"})
+
+
+def pairs(*colours: tuple[str, str]) -> dict[str, object]:
+    def item(colour: str) -> dict[str, str]:
+        return {"filename": f"{colour}.png", "subfolder": "", "type": "temp"}
+
+    return {COMPARE: [{"before": item(before), "after": item(after)} for before, after in colours]}
+
+
+# Workflows
+
+
+def test_workflows_open_whole_and_come_out_as_they_went_in(editor: Editor) -> None:
+    """A shipped graph with a red node is the first thing that a new user would see. Widgets of our own that went
+    into the file would move every value after them by one place."""
+    found = {file.stem: list(_problems(editor, file)) for file in WORKFLOWS}
+    assert {name: problems for name, problems in found.items() if problems} == {}
+
+
+def _problems(editor: Editor, file: Path) -> Iterator[str]:
+    given, before = json.loads(file.read_text(encoding="utf-8")), len(editor.page.errors)
+    editor.load(given)
+    yield from (f"{kind} is missing" for kind in editor.missing())
+    saved = {node["id"]: node for node in editor.file()["nodes"]}
+    for node in given["nodes"]:
+        values, was = saved[node["id"]].get("widgets_values", []), node.get("widgets_values", [])
+        if values != was:
+            yield f"{node['type']}: {was} became {values}"
+    yield from (error for error in editor.page.errors[before:] if "Failed to load resource" not in error)
+
+
+def test_node_that_is_missing_is_noticed(editor: Editor) -> None:
+    """Guards the tests above: the way in which the editor marks such a node could change."""
+    node = {"id": 1, "type": "LightFusionGone", "pos": [0, 0], "size": [200, 80], "flags": {}, "order": 0, "mode": 0}
+    editor.load({"last_node_id": 1, "last_link_id": 0, "nodes": [node], "links": [], "version": 0.4})
+    assert editor.missing() == ["LightFusionGone"]
+    editor.page.errors.clear()
+    editor.page.press("Escape")
+
+
+# Text
+
+
+@pytest.mark.parametrize("kind", ["LightFusionAsk", "LightFusionThink"])
+def test_text_shows_while_it_is_written(editor: Editor, server: frontend.RecordedServer, kind: str) -> None:
+    node, other = editor.add(kind), editor.add(kind, 700)
+    for text in ("A red", "A red circle\nabove a blue"):
+        server.send("lightfusion.text", {"node": str(node), "text": text})
+        editor.page.wait("app.graph.getNodeById(id).widgets.at(-1).element.value === text", id=node, text=text)
+    executed(server, node, {"text": ["A red circle\nabove a blue star."]})
+    last = "A red circle\nabove a blue star."
+    editor.page.wait("app.graph.getNodeById(id).widgets.at(-1).element.value === text", id=node, text=last)
+    assert editor.page.run("app.graph.getNodeById(id).widgets.at(-1).element.value", id=other) == ""
+    editor.screenshot(kind)
+    _, _, width, height = editor.place(node, TEXT)
+    assert width > 100 and height > 30
+
+
+def test_text_is_text(editor: Editor, server: frontend.RecordedServer) -> None:
+    """A model can be made to write anything, so what it writes must never become part of the page."""
+    written = "<img src=x onerror='window.broken = true'><b>bold</b>"
+    node = editor.add("LightFusionAsk")
+    executed(server, node, {"text": [written]})
+    assert editor.shown(node, TEXT, "value") == written
+    loader = editor.add("LightFusionLoad", 700)
+    executed(server, loader, {MODEL: [{**NANO, "name": written}]})
+    assert written in editor.shown(loader, MODEL)
+    assert editor.page.run("window.broken === undefined")
+
+
+def test_cached_node_without_a_result_keeps_what_it_shows(editor: Editor, server: frontend.RecordedServer) -> None:
+    """A node that is not run again reports no output at all."""
+    node = editor.add("LightFusionAsk")
+    executed(server, node, {"text": ["kept"]})
+    assert editor.shown(node, TEXT, "value") == "kept"
+    executed(server, node, None)
+    executed(server, editor.add("LightFusionLoad", 700), None)
+    executed(server, node, {"images": []})
+    editor.rest(0.3)
+    assert editor.shown(node, TEXT, "value") == "kept"
+
+
+def test_results_return_with_the_history(editor: Editor) -> None:
+    """What the frontend puts back, for another tab's workflow or one out of the history, shows again.
+    The server knows the nodes that an Edit stood for by the Edit's id, a dot and more."""
+    ask, edit, load = (editor.add(f"LightFusion{kind}", 500 * i) for i, kind in enumerate(("Ask", "Edit", "Load")))
+    outputs = {str(ask): {"text": ["before"]}, f"{edit}.0.0.5": pairs(("red", "blue")), str(load): {MODEL: [NANO]}}
+    editor.page.run("app.nodeOutputs = outputs; return true", outputs=outputs)
+    assert editor.shown(ask, TEXT, "value") == "before"
+    assert "nano" in editor.shown(load, MODEL)
+    assert editor.shown(edit, COMPARE, "childElementCount")
+
+
+# Before and after
+
+
+@pytest.mark.parametrize("kind", ["LightFusionEdit", "LightFusionRestore"])
+def test_divider_follows_the_mouse_and_the_keys(editor: Editor, server: frontend.RecordedServer, kind: str) -> None:
+    node = editor.add(kind)
+    executed(server, node, pairs(("red", "blue")))
+    left, top, width, height = _stage(editor, node)
+    assert abs(width / height - 96 / 64) < 0.02, "the frame is not the picture's"
+    middle = top + height / 2
+    editor.page.drag((left + width / 2, middle), (left + width / 4, middle))
+    assert abs(_divider(editor, node) - 25) < 3
+    editor.screenshot(kind)
+    editor.page.press("ArrowRight")
+    assert _divider(editor, node) > 25
+    editor.page.press("End")
+    assert _divider(editor, node) == 100
+    editor.page.press("Home")
+    assert _divider(editor, node) == 0
+
+
+def test_frames_are_turned(editor: Editor, server: frontend.RecordedServer) -> None:
+    node = editor.add("LightFusionEdit")
+    executed(server, node, pairs(("red", "blue"), ("red", "green"), ("red", "yellow")))
+    _stage(editor, node)
+    left, top, width, height = editor.place(node, COMPARE, ".pages button:nth-child(3)")
+    place = (left + width / 2, top + height / 2)
+    editor.page.drag(place, place)
+    shown = "return app.graph.getNodeById(id).widgets.at(-1).element.querySelector('.after').src.includes('yellow')"
+    editor.page.wait(shown, 10, id=node)
+    editor.screenshot("frames")
+
+
+def _stage(editor: Editor, node: int) -> tuple[float, float, float, float]:
+    """Where the pictures are, once they are loaded and the view has come to rest."""
+    loaded = (
+        "return [...app.graph.getNodeById(id).widgets.at(-1).element.querySelectorAll('img')]"
+        ".filter((image) => image.naturalWidth).length === 2"
+    )
+    editor.shown(node, COMPARE, "childElementCount")
+    editor.page.wait(loaded, 20, id=node)
+    editor.fit()
+    return editor.place(node, COMPARE, ".stage")
+
+
+def _divider(editor: Editor, node: int) -> float:
+    """Its value, after making sure that the line stands there."""
+    script = """
+    const element = app.graph.getNodeById(id).widgets.at(-1).element;
+    const [stage, line] = [".stage", ".line"].map((part) => element.querySelector(part).getBoundingClientRect());
+    const at = 100 * (line.left + line.width / 2 - stage.left) / stage.width;
+    return [Number(element.querySelector("input").value), at];
+    """
+    value, at = editor.page.run(script, id=node)
+    assert abs(value - at) < 2
+    return value
+
+
+# The loader
+
+
+def test_loader_says_what_it_loaded(editor: Editor, server: frontend.RecordedServer) -> None:
+    node = editor.add("LightFusionLoad")
+    executed(server, node, {MODEL: [NANO]})
+    assert editor.shown(node, MODEL, "title") == "nano (built in), 25 MB, float32, small model of shapes"
+    executed(server, node, {MODEL: [{**NANO, "name": "big/", "bytes": 29_300_000_000, "coupled": True, "nano": False}]})
+    wanted = "big/, 29 GB, float32, coupled"
+    editor.page.wait("app.graph.getNodeById(id).widgets.at(-1).element.title === wanted", id=node, wanted=wanted)
+    editor.screenshot("loader")
+    _, _, width, height = editor.place(node, MODEL)
+    assert width > 100 and height > 10
+
+
+# Files
+
+
+def test_what_is_shown_stays_out_of_files_and_prompts(editor: Editor, server: frontend.RecordedServer) -> None:
+    """Shared files hold widget values by their order, and the server refuses inputs that it does not know."""
+    results = {
+        "LightFusionLoad": {MODEL: [NANO]},
+        "LightFusionAsk": {"text": ["an answer"]},
+        "LightFusionEdit": pairs(("red", "blue")),
+    }
+    nodes = {kind: editor.add(kind, 500 * at) for at, kind in enumerate(results)}
+    editor.page.run(
+        "app.graph.getNodeById(id).widgets[0].value = 'What is it?'; return true", id=nodes["LightFusionAsk"]
+    )
+    for kind, output in results.items():
+        executed(server, nodes[kind], output)
+        editor.shown(nodes[kind], next(iter(output)).replace("text", TEXT), "tagName")
+    saved = {node["type"]: node["widgets_values"] for node in editor.file()["nodes"]}
+    assert saved["LightFusionLoad"] == ["nano (built in)", "from the model", "from the model", "default"]
+    assert saved["LightFusionAsk"] == ["What is it?", 256, 0, 0, "randomize", "automatic"]
+    assert len(saved["LightFusionEdit"]) == 7
+    names = {name for node in editor.prompt().values() for name in node["inputs"]}
+    assert not any(name.startswith("lightfusion") for name in names)
