@@ -471,9 +471,15 @@ def test_a_full_disk_leaves_nothing_half_written(folder: Path, tmp_path: Path) -
     assert list((tmp_path / "out").iterdir()) == []
 
 
+def heed_interrupts() -> None:
+    """As from a terminal: a shell that started these tests in the background makes them ignore Ctrl+C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @linux
 def test_ctrl_c_cancels(folder: Path, tmp_path: Path) -> None:
-    started = process("generate", "a", "--model", folder, "--device", "cpu", "--steps", 100_000, "-o", "a.png")
+    arguments = ("generate", "a", "--model", folder, "--device", "cpu", "--steps", 100_000, "-o", "a.png")
+    started = process(*arguments, preexec_fn=heed_interrupts)
     time.sleep(0.2)
     deadline = time.monotonic() + 60
     while b"libtorch_cpu" not in Path(f"/proc/{started.pid}/maps").read_bytes() and time.monotonic() < deadline:

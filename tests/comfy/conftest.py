@@ -14,6 +14,7 @@ from safetensors.torch import save_file
 from tiny import CONFIG, write_model
 from torch import Tensor
 
+from lightfusion_core.config import ModelConfig, SpecialTokens
 from tools.comfyui import NONE_FOUND, checkouts
 
 CHECKS = Path(__file__).with_name("in_host") / "lightfusion_checks.py"
@@ -36,10 +37,14 @@ def _versions() -> list[object]:
 
 @pytest.fixture(scope="session")
 def model_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`lightfusion/` with a frozen and a coupled random model, and `loras/` with a LoRA for both."""
+    """`lightfusion/` with random models: frozen, coupled, and one of the published vocabulary without a tokenizer;
+    and `loras/` with a LoRA for all."""
     folder = tmp_path_factory.mktemp("models")
     write_model(folder / "lightfusion" / "tiny", CONFIG)
     write_model(folder / "lightfusion" / "coupled", replace(CONFIG, name="coupled"), coupled=True)
+    published = replace(CONFIG.text, vocab_size=ModelConfig().text.vocab_size)
+    config = replace(CONFIG, name="untokenized", text=published, special_tokens=SpecialTokens())
+    write_model(folder / "lightfusion" / "untokenized", config, tokenizer=False, lm_head=False)
     (folder / "loras").mkdir()
     save_file(_wan_lora(), folder / "loras" / LORA)
     return folder
