@@ -99,8 +99,7 @@ def _unify(
     drawn = sigma_next / sigma * x - (1 - sigma_next) * phi_1 * denoised[-1]
     if order == 1 and target is None:
         return drawn.to(x.dtype)
-    change: Tensor | None = None
-    weights = torch.full((order,), 0.5)
+    weights, changes = torch.full((order,), 0.5), []
     if order == 2:
         ratio = (_log_ratio(sigmas[index - 1]) - _log_ratio(sigma)) / h
         change = (denoised[-2] - denoised[-1]) / ratio
@@ -109,11 +108,10 @@ def _unify(
             phi_3 = phi_2 / -h - 0.5
             ratios = torch.stack([ratio, torch.ones(())])
             weights = torch.linalg.solve(torch.stack([ratios**0, ratios]), torch.stack([phi_2, phi_3 * 2]) / phi_1)
-        change = weights[0] * change
+        changes.append(weights[0] * change)
     if target is not None:
-        found = weights[-1] * (target - denoised[-1])
-        change = found if change is None else change + found
-    return (drawn - (1 - sigma_next) * phi_1 * change).to(x.dtype)
+        changes.append(weights[-1] * (target - denoised[-1]))
+    return (drawn - (1 - sigma_next) * phi_1 * sum(changes[1:], changes[0])).to(x.dtype)
 
 
 def _log_ratio(sigma: Tensor) -> Tensor:
