@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -27,7 +28,7 @@ from .requests import Request
 from .settings import OnRound, Settings, quiet
 from .timing import Spread, Task, interleaved, ratio
 
-_PIECE = 1 << 24
+_FIRST, _VELOCITY = "load to the first velocity", "a velocity of a loaded model"
 _PICTURE = Request(side=2, prompt=8)
 """The first velocity's: so small that loading is what is measured."""
 
@@ -45,26 +46,22 @@ def _measure(settings: Settings, path: Path, on_round: OnRound) -> Report:
     if not files:
         raise CheckpointError(f"{path} has no generation tower, {checkpoint.describe()}: name a file that has one.")
     size = sum(file.stat().st_size for file in files)
-    buffer = bytearray(_PIECE)
 
-    def read() -> None:
-        for file in files:
-            with file.open("rb", buffering=0) as stream:
-                while stream.readinto(buffer):
-                    pass
+    def read() -> list[bytes]:
+        return [file.read_bytes() for file in files]
 
     def load() -> GenerationTower:
         return load_generation(Checkpoint.open(path), config, settings.dtype, settings.device)
 
     @torch.no_grad()
-    def first_velocity() -> torch.Tensor:
-        tower = load()
+    def velocity(tower: GenerationTower) -> torch.Tensor:
         conditioning = _PICTURE.conditioning(config, settings.device, settings.dtype)
         builder = ContextBuilder(tower, settings.device)
-        velocity = GuidedVelocity(tower, builder, conditioning, OFF, _PICTURE.side, _PICTURE.side)
-        return velocity(_PICTURE.latent(config).to(settings.device), 999)
+        network = GuidedVelocity(tower, builder, conditioning, OFF, _PICTURE.side, _PICTURE.side)
+        return network(_PICTURE.latent(config).to(settings.device), 999)
 
-    tasks: dict[str, Task] = {"read the bytes": read, "load": load, "load to the first velocity": first_velocity}
+    tasks: dict[str, Task] = {"read the bytes": read, "load": load, _FIRST: lambda: velocity(load())}
+    tasks[_VELOCITY] = partial(velocity, load())
     times = interleaved(tasks, settings.rounds, settings.device, on_round=lambda: on_round("load"))
     with PeakMemory(settings.device) as memory:
         tower = load()
@@ -80,6 +77,10 @@ def _measure(settings: Settings, path: Path, on_round: OnRound) -> Report:
         report.rows.append((name, of_time(spread), of_ratio(slower)))
         report.results[name] = {"seconds": spread_dict(spread), "ratio": slower.median}
         bars.add(name, spread)
+    parts = zip(times[_FIRST], times[_VELOCITY], times["read the bytes"], strict=True)
+    apart = Spread.of([(first - computed) / read_in for first, computed, read_in in parts])
+    report.notes.append(f"Loading to the first velocity without computing it: {of_ratio(apart)} times reading.")
+    report.results["without_computing"] = {"ratio": apart.median, "ratio_quartiles": [apart.low, apart.high]}
     report.results |= {"bytes": size, "memory": {"peak": memory.rise, "weights": weights}}
     report.series.append(bars)
     return report
