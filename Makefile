@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
-.PHONY: demo test test-all lint comfyui clean
+.PHONY: demo test test-all lint bench bench-gpu comfyui clean
 
 demo: $(INSTALLED)
 	$(BIN)/lightfusion demo -o output/demo.png
@@ -20,6 +20,14 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+bench: $(INSTALLED)
+	$(BIN)/lightfusion bench step --device cpu --threads 2 --json output/bench-step.json
+	$(BIN)/lightfusion bench cache --device cpu --threads 2 --json output/bench-cache.json
+
+bench-gpu: $(INSTALLED)
+	$(BIN)/lightfusion bench gpu --json output/bench-gpu.json
+	$(BIN)/lightfusion bench phases --preset 7b-5b --json output/bench-gpu-phases.json
 
 $(INSTALLED): pyproject.toml tools/install.sh
 	PYTHON="$(PYTHON)" sh tools/install.sh $(VENV)

@@ -1,4 +1,4 @@
-"""The command line: `lightfusion generate | edit | ask | inspect | demo`.
+"""The command line: `lightfusion generate | edit | ask | inspect | demo | bench`.
 
 Only arguments are read here; `commands/` does the work, and torch is imported when it starts. Exit codes:
 0 success, 1 an error that was said in one line, 2 arguments that cannot be read, 130 cancelled.
@@ -14,12 +14,14 @@ from typing import NoReturn
 
 from . import __version__
 from .commands.ask import ask
+from .commands.bench import SUBJECTS, bench
 from .commands.console import notes
 from .commands.demo import demo
 from .commands.draw import edit, generate
 from .commands.inspect import inspect
 from .errors import LightFusionError
 
+_DTYPES = ("float32", "bfloat16", "float16")
 _EPILOG = "See `lightfusion COMMAND --help` for the arguments of a command."
 
 
@@ -64,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_ask(add("ask", help="ask a question about pictures"))
     _add_inspect(add("inspect", help="say what a model file is, and what is wrong with it"))
     _add_demo(add("demo", help="draw a sheet of examples with a model"))
+    _add_bench(add("bench", help="measure speed and memory on this machine"))
     return parser
 
 
@@ -115,6 +118,37 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=demo)
 
 
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    subjects = parser.add_subparsers(title="what to measure", metavar="SUBJECT", required=True)
+    for subject, shown in SUBJECTS.items():
+        _add_measuring(subjects.add_parser(subject, help=shown, description=shown.capitalize() + "."), subject)
+
+
+def _add_measuring(parser: argparse.ArgumentParser, subject: str) -> None:
+    rounds, model = (15, "bench") if subject == "step" else (5, "7b-5b" if subject == "gpu" else "bench")
+    add = parser.add_argument_group("measuring").add_argument
+    add(
+        "--preset",
+        default=model,
+        metavar="NAME",
+        help="random weights: bench, 7b-5b, nano, tiny (%(default)s)",
+    )
+    if subject == "load":
+        add("--model", metavar="PATH", help="load this file or folder instead of random weights")
+    add("--size", type=int, metavar="PIXELS", help="side of the picture (default: the preset's)")
+    add("--prompt", type=int, default=102, metavar="N", help="tokens of the prompt (default: %(default)s)")
+    add("--rounds", type=int, default=rounds, metavar="N", help="rounds in turns (default: %(default)s)")
+    add("--threads", type=int, metavar="N", help="of the CPU (default: torch's)")
+    add("--device", metavar="NAME", help="cpu, cuda, mps (default: a GPU where there is one)")
+    add("--dtype", choices=_DTYPES, help="of the weights (default: bfloat16 on a GPU, float32 on a CPU)")
+    add("--compile", action="store_true", help="the step with torch.compile")
+    add = parser.add_argument_group("output").add_argument
+    add("--json", metavar="FILE", help="write the result as JSON, too")
+    add("--plot", metavar="FILE", help="draw the result, too (needs matplotlib)")
+    add("--quiet", action="store_true", help="no progress on stderr")
+    parser.set_defaults(run=bench, subject=subject)
+
+
 def _add_drawing(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("drawing, by default as the model was published").add_argument
     add("-o", "--output", metavar="FILE", help="a .png file or a folder (default: in output/, named by the prompt)")
@@ -129,6 +163,7 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
     add("--interval", type=_number, nargs=2, metavar=("LO", "HI"), help="noise levels with guidance, 0 to 1")
     add("--negative", type=_text, metavar="PROMPT", help="what to lead away from")
     add("--think", action="store_true", help="let the model think in words first, then draw")
+    add("--compile", action="store_true", help="compile the step with torch.compile: slow to start, then faster")
 
 
 def _add_schedule(add) -> None:
@@ -146,7 +181,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
     add("--device", metavar="NAME", help="cpu, cuda, mps (default: a GPU where there is one)")
     add(
         "--dtype",
-        choices=("float32", "bfloat16", "float16"),
+        choices=_DTYPES,
         help="of the weights (default: bfloat16 on a GPU, float32 on a CPU)",
     )
     _add_manner_of_output(parser)

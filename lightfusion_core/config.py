@@ -26,6 +26,9 @@ NEGATIVE_PROMPT = (
     "many people in the background, walking backwards"
 )
 
+TIMESTEPS = 1000
+"""The network's clock: timesteps are integers from 0 to 999 (rule B17)."""
+
 TASKS = ("generate", "edit", "answer")
 
 

@@ -90,13 +90,17 @@ def load(arguments: Namespace) -> tuple[LightFusion, float]:
             understanding=arguments.understanding,
             vae=arguments.vae,
             tokenizer=arguments.tokenizer,
-            device=None if arguments.device is None else _device(arguments.device),
+            device=None if arguments.device is None else device_of(arguments.device),
             dtype=None if arguments.dtype is None else getattr(torch, arguments.dtype),
         )
+        if getattr(arguments, "compile", False):
+            from ..generation.compiled import compile_step
+
+            compile_step(model.generation)
     return model, time.perf_counter() - start
 
 
-def _device(name: str) -> torch.device:
+def device_of(name: str) -> torch.device:
     """A device by name, tried: torch has no other way to ask."""
     import torch
 

@@ -13,7 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import DiTConfig
-from .layers import Attention, KeyValue, Layers, at
+from .layers import GELU, Attention, KeyValue, Layers, at
 from .rope import Rope, apply_wan_rope
 
 
@@ -71,7 +71,7 @@ class WanBlock(nn.Module):
         self.cross_attn = CrossAttention(config, layers, attention)
         self.ffn = nn.Sequential(
             layers.Linear(config.dim, config.ffn_dim),
-            nn.GELU(approximate="tanh"),
+            GELU(),
             layers.Linear(config.ffn_dim, config.dim),
         )
 
@@ -109,4 +109,6 @@ class Head(nn.Module):
 
 def modulate(x: Tensor, shift: Tensor, scale: Tensor, eps: float) -> Tensor:
     """LayerNorm without weights, then * (1 + scale) + shift."""
+    if scale.numel() == x.shape[-1]:  # one timestep for all: the norm's own weights, in one pass
+        return F.layer_norm(x, x.shape[-1:], 1 + scale.flatten(), shift.flatten(), eps)
     return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=eps), 1 + scale)

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from copy import copy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import Tensor
 
 from ..conditioning import Branch, Segment
-from ..config import ModelConfig
+from ..config import TIMESTEPS, ModelConfig
 from ..layout import Split
 from .fusion import FusionLayer
 from .layers import KeyValue, masked_attention
@@ -128,12 +128,23 @@ class Context:
     """All that a run's steps share.
 
     cross: each block's cross-attention keys and values. rope: Wan's tables for the target's tokens.
+    clock: the sinusoids of all timesteps, which a step would have to send to the device, and wait.
     branches: in the order in which they were asked for.
     """
 
     cross: list[KeyValue]
     rope: Rope
+    clock: Tensor
     branches: list[BranchContext]
+    _ropes: dict[tuple[BranchContext, ...], Rope] = field(default_factory=dict)
+
+    def row_ropes(self, rows: Sequence[BranchContext]) -> Rope:
+        """The fusion's tables (R, 1, N, head_dim) of a batch whose row k is under `rows[k]`; stacked once."""
+        key = tuple(rows)
+        if key not in self._ropes:
+            cos, sin = zip(*(row.rope for row in rows), strict=True)
+            self._ropes[key] = torch.stack(cos)[:, None], torch.stack(sin)[:, None]
+        return self._ropes[key]
 
 
 class ContextBuilder:
@@ -149,13 +160,15 @@ class ContextBuilder:
         self.config: ModelConfig = tower.config
         context = tower.learned_context(self.device)
         self.cross = [block.cross_attn.keys_values(context) for block in tower.blocks]
+        self.clock = tower.sinusoids(0, TIMESTEPS, self.device)
         self._clean_time: Tensor | None = None
         self._made: dict[tuple[int, ...], SegmentKeys] = {}
 
     def build(self, branches: Sequence[Branch], rows: int, columns: int) -> Context:
         """The context for pictures of (rows, columns) tokens under these branches."""
         rope = wan_rope(rows, columns, self.config.dit.head_dim, self.device)
-        return Context(self.cross, rope, [self._branch(branch, branch.target(rows, columns)) for branch in branches])
+        made = [self._branch(branch, branch.target(rows, columns)) for branch in branches]
+        return Context(self.cross, rope, self.clock, made)
 
     def _branch(self, branch: Branch, target: Split) -> BranchContext:
         past = SegmentKeys.join(self.chain(branch.segments))
@@ -214,7 +227,7 @@ class ContextBuilder:
             stream = tower.embed(segment.latent.to(self.device))
             wan = wan_rope(split.rows, split.columns, self.config.dit.head_dim, self.device)
             if self._clean_time is None:
-                self._clean_time = tower.time(0, self.device)[1]
+                self._clean_time = tower.embed_time(self.clock[:1])[1]
         fusion_mask = und.mask_after(past.fusion[0][0].shape[2] if past else 0)
         made: list[KeyValue] = []
         depth = self._vlm().num_layers if tower.coupled else 0  # text answers need the VLM's last layer

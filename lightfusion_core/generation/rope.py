@@ -29,6 +29,9 @@ def wan_rope(rows: int, columns: int, head_dim: int, device: torch.device | str,
 def apply_wan_rope(x: Tensor, rope: Rope) -> Tensor:
     """Rotate neighbouring pairs of x (..., tokens, head_dim)."""
     cos, sin = rope
+    if x.device.type == "cpu" and not torch.compiler.is_compiling():  # one pass, where the other form takes twenty
+        pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+        return torch.view_as_real(pairs * torch.complex(cos, sin)).flatten(-2).to(x.dtype)
     even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
     return torch.stack((even * cos - odd * sin, even * sin + odd * cos), dim=-1).flatten(-2).to(x.dtype)
 
@@ -47,5 +50,8 @@ def multimodal_rope(position_ids: Tensor, sections: Sequence[int], theta: float,
 def apply_half_rope(x: Tensor, rope: Rope) -> Tensor:
     """Rotate x (..., tokens, head_dim), its first half against its second."""
     cos, sin = rope
-    first, second = x.chunk(2, dim=-1)
-    return (x * cos + torch.cat([-second, first], dim=-1) * sin).to(x.dtype)
+    half = x.shape[-1] // 2
+    out = x * cos
+    out[..., :half].addcmul_(x[..., half:], sin[..., :half], value=-1)
+    out[..., half:].addcmul_(x[..., :half], sin[..., half:])
+    return out.to(x.dtype)

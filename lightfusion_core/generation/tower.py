@@ -78,11 +78,19 @@ class GenerationTower(nn.Module):
     def time(self, timestep: int, device: torch.device) -> tuple[Tensor, Tensor]:
         """Embedding (1, D) and the blocks' six modulation vectors (1, 6, D) of an integer timestep
         (0 to 999), float32 (rule B17)."""
+        return self.embed_time(self.sinusoids(timestep, timestep + 1, device))
+
+    def sinusoids(self, first: int, end: int, device: torch.device) -> Tensor:
+        """What the time embedding takes for the timesteps from `first` to before `end`, a row each."""
         half = self.config.dit.freq_dim // 2
         # float64 as the reference, and on the CPU: not every device has it
-        angle = timestep * 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
-        sinusoid = torch.cat([angle.cos(), angle.sin()]).float().unsqueeze(0).to(device)
-        embedding = self.time_embedding(sinusoid)
+        frequencies = 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
+        angles = torch.outer(torch.arange(first, end, dtype=torch.float64), frequencies)
+        return torch.cat([angles.cos(), angles.sin()], dim=1).float().to(device)
+
+    def embed_time(self, sinusoids: Tensor) -> tuple[Tensor, Tensor]:
+        """Embeddings (n, D) and modulation vectors (n, 6, D) of rows of `sinusoids`."""
+        embedding = self.time_embedding(sinusoids)
         return embedding, self.time_projection(embedding).unflatten(1, (6, -1))
 
     def learned_context(self, device: torch.device) -> Tensor:
@@ -103,9 +111,8 @@ class GenerationTower(nn.Module):
             (R, C, 1, h, w) float32.
         """
         stream = self.embed(x)
-        embedding, modulation = self.time(timestep, x.device)
-        ropes = [branch.rope for branch in branches]
-        rope = (torch.stack([cos for cos, _ in ropes])[:, None], torch.stack([sin for _, sin in ropes])[:, None])
+        embedding, modulation = self.embed_time(context.clock[timestep : timestep + 1])
+        rope = context.row_ropes(branches)
         markers = [branch.markers.start() for branch in branches if branch.markers]
         for i in range(max(len(self.blocks), len(self.mm_attn_layers))):
             for marker in markers:
@@ -123,8 +130,14 @@ class GenerationTower(nn.Module):
                     keys, values = branch.complete(i, *qkv[1:])
                     result = self.attention(qkv[0], keys, values)
                     attended.append(markers[row].take(layer, result) if markers else result)
-                stream = layer.add_to_gen(stream, torch.cat(attended))
+                stream = layer.add_to_gen(stream, _as_batch(attended))
         return self.unfold(self.head(stream, embedding), x.shape[-2] // self.config.dit.patch_size)
+
+
+def _as_batch(rows: Sequence[Tensor]) -> Tensor:
+    """Rows (1, H, N, head_dim) as one batch, laid out as attention gives them (heads beside each other), so that
+    merging the heads copies nothing."""
+    return torch.cat([row.transpose(1, 2) for row in rows]).transpose(1, 2)
 
 
 _FLOAT32 = ("time_embedding.", "time_projection.", "head.")

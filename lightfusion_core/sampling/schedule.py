@@ -7,9 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..config import TIMESTEPS
 from ..errors import InputError
-
-TIMESTEPS = 1000
 
 
 @dataclass(frozen=True, slots=True)

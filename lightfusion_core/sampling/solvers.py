@@ -63,22 +63,60 @@ def heun(predict: Predict, x: Tensor, schedule: Schedule, on_step: OnStep) -> Te
 
 
 def unipc(predict: Predict, x: Tensor, schedule: Schedule, on_step: OnStep) -> Tensor:
-    """UniPC of order 2 (rule B20), diffusers' scheduler on this schedule's sigmas."""
-    from diffusers import UniPCMultistepScheduler
+    """UniPC of order 2 with B(h) = bh2 and predicted data (arXiv 2302.04867; rule B20).
 
-    scheduler = UniPCMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True, flow_shift=1.0)
-    scheduler.set_timesteps(schedule.steps)
-    # Set, not passed: older releases of our range take no sigmas, and theirs differ. The solver takes
-    # the logarithm of 1 - sigma, so a schedule that starts at 1 is nudged, as the library does.
-    scheduler.sigmas = torch.tensor([min(sigma, 1 - 1e-6) for sigma in schedule.sigmas], dtype=torch.float32)
-    scheduler.timesteps = torch.tensor(schedule.timesteps)
-    scheduler.set_begin_index(0)  # by place, since timesteps can repeat in long schedules
+    The numbers are diffusers' UniPCMultistepScheduler's bit for bit. Its coefficients are tensors on the sample's
+    device, which a GPU waits for at every step; here they are numbers on the CPU.
+    """
+    # The solver takes the logarithm of 1 - sigma, so a schedule that starts at 1 is nudged, as the library does
+    sigmas = torch.tensor([min(sigma, 1 - 1e-6) for sigma in schedule.sigmas], dtype=torch.float32)
+    denoised: list[Tensor] = []
+    before, order = x, 0
     for index, timestep in enumerate(schedule.timesteps):
         sigma = schedule.sigmas[index]
         velocity = predict(x, sigma, timestep)
         on_step(Step(index, sigma, timestep, x, velocity))
-        x = scheduler.step(velocity, timestep, x, return_dict=False)[0]
+        denoised.append(x - sigmas[index] * velocity)
+        if index:
+            x = _unify(sigmas, index - 1, before, denoised[-3:-1], order, denoised[-1])
+        order = min(2, index + 1, schedule.steps - index)
+        before = x
+        x = _unify(sigmas, index, before, denoised[-2:], order)
+        del denoised[:-2]
     return x
+
+
+def _unify(
+    sigmas: Tensor, index: int, x: Tensor, denoised: list[Tensor], order: int, target: Tensor | None = None
+) -> Tensor:
+    """From level `index` to the next one: the predictor, or with the `target` that was found there the corrector.
+
+    denoised: the predictions at level `index - 1` (read at order 2 alone) and at `index`.
+    """
+    sigma, sigma_next = sigmas[index], sigmas[index + 1]
+    h = _log_ratio(sigma_next) - _log_ratio(sigma)
+    phi_1 = torch.expm1(-h)
+    drawn = sigma_next / sigma * x - (1 - sigma_next) * phi_1 * denoised[-1]
+    if order == 1 and target is None:
+        return drawn.to(x.dtype)
+    weights, changes = torch.full((order,), 0.5), []
+    if order == 2:
+        ratio = (_log_ratio(sigmas[index - 1]) - _log_ratio(sigma)) / h
+        change = (denoised[-2] - denoised[-1]) / ratio
+        if target is not None:
+            phi_2 = phi_1 / -h - 1
+            phi_3 = phi_2 / -h - 0.5
+            ratios = torch.stack([ratio, torch.ones(())])
+            weights = torch.linalg.solve(torch.stack([ratios**0, ratios]), torch.stack([phi_2, phi_3 * 2]) / phi_1)
+        changes.append(weights[0] * change)
+    if target is not None:
+        changes.append(weights[-1] * (target - denoised[-1]))
+    return (drawn - (1 - sigma_next) * phi_1 * sum(changes[1:], changes[0])).to(x.dtype)
+
+
+def _log_ratio(sigma: Tensor) -> Tensor:
+    """Half the logarithm of the signal-to-noise ratio of a level."""
+    return torch.log(1 - sigma) - torch.log(sigma)
 
 
 SOLVERS: dict[str, Solver] = {"unipc": unipc, "euler": euler, "heun": heun}

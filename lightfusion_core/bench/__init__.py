@@ -1,0 +1,1 @@
+"""Speed and memory of the engine, measured beside plain implementations: what `lightfusion bench` runs."""
