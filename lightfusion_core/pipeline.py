@@ -22,6 +22,7 @@ from .config import ModelConfig
 from .errors import CapabilityError, InputError
 from .generation.context import ContextBuilder
 from .generation.layers import Attention, Layers, TorchLayers, attention
+from .generation.scaled import Fp8ProductLayers, ScaledLayers
 from .generation.tower import GenerationTower
 from .generation.vae import ImageVAE
 from .sampling.guidance import Guidance
@@ -84,7 +85,7 @@ class LightFusion:
             understanding, vae: files or folders to take these parts from instead.
             tokenizer: a tokenizer.json or its folder, where the model's folder has none.
             device: where it runs; a GPU where there is one.
-            dtype: bfloat16 on a GPU, float32 on a CPU, unless named.
+            dtype: bfloat16 on a GPU, float32 on a CPU, unless named. Weights in scaled fp8 stay fp8 unless it is.
             layers, attention: see `generation/layers.py`.
 
         Raises:
@@ -92,13 +93,18 @@ class LightFusion:
             ConfigError: a config.json that contradicts itself.
         """
         device = torch.device(device or default_device())
+        as_stored = dtype is None
         dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
         checkpoint = open_model(NANO if str(model) == "nano" else model, understanding=understanding, vae=vae)
         config = read_config(checkpoint)
         file = tokenizer_file(checkpoint, tokenizer)
+        if layers is TorchLayers and as_stored and checkpoint.is_scaled("generation"):
+            layers = Fp8ProductLayers
+        # A VLM's activations have outliers that an fp8 product would lose the rest to
+        text_layers = ScaledLayers if as_stored and checkpoint.is_scaled("understanding") else None
         return cls(
             config,
-            load_understanding(checkpoint, config, dtype, device),
+            load_understanding(checkpoint, config, dtype, device, text_layers),
             load_generation(checkpoint, config, dtype, device, layers, attention),
             load_vae(checkpoint, config, dtype, device) if checkpoint.names("vae") else None,
             Tokenizer(file, config.special_tokens) if file else None,

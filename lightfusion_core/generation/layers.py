@@ -26,7 +26,7 @@ Layers = Any
 class TorchLayers:
     """torch's own layers: the default."""
 
-    Linear = nn.Linear
+    Linear: type[nn.Linear] = nn.Linear
     RMSNorm = nn.RMSNorm
     LayerNorm = nn.LayerNorm
     Conv2d = nn.Conv2d
