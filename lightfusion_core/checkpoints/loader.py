@@ -169,7 +169,7 @@ def fill(
     state = {}
     for name in module.state_dict():
         tensor, scale = checkpoint.stored(part, name)
-        if scale is not None and name in scaled:
+        if scale is not None and tensor.dtype.itemsize == 1 and name in scaled:
             scaled[name].hold_scale(scale.to(device))
             state[name] = tensor.to(device)
         else:
@@ -197,13 +197,16 @@ def require_fit(checkpoint: Checkpoint, part: str, module: nn.Module, ignored: t
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether a tensor is free of NaN and infinity; in pieces, so that no second copy is made."""
-    for piece in tensor.reshape(-1).split(1 << 24):
-        if piece.dtype.itemsize == 1:  # torch does not add up fp8
-            piece = piece.to(torch.bfloat16)
-        # A sum is the quicker look; it can overflow where every number is finite
-        if not torch.isfinite(piece.sum(dtype=torch.float32)) and not piece.isfinite().all():
-            return False
-    return True
+    return all(_is_finite(piece) for piece in tensor.reshape(-1).split(1 << 20) if piece.numel())
+
+
+def _is_finite(piece: Tensor) -> bool:
+    if piece.dtype == torch.float8_e4m3fn:  # NaN is all ones behind the sign, and infinity there is none
+        return int(piece.view(torch.int8).amax()) != 0x7F and int(piece.view(torch.uint8).amax()) != 0xFF
+    if piece.dtype == torch.float8_e5m2:  # torch does not add it up
+        piece = piece.to(torch.bfloat16)
+    # A sum, in the tensor's own dtype, is the quickest look; it can overflow where every number is finite
+    return bool(torch.isfinite(piece.sum())) or bool(piece.isfinite().all())
 
 
 def _refuse_values(entry: Entry, tensor: Tensor, dtype: torch.dtype) -> NoReturn:

@@ -16,7 +16,7 @@ from torch import Size, Tensor
 
 from ..errors import CheckpointError
 from .files import TensorFile, files_of
-from .fp8 import is_beside, scale_of
+from .fp8 import FP8, is_beside, scale_of
 from .header import Entry, read_header
 from .keys import PARTS, canonical
 
@@ -159,8 +159,9 @@ class Checkpoint:
         return entry.dtype, self._scale(entry)
 
     def is_scaled(self, part: str) -> bool:
-        """Whether any weight of a part is stored with a scale."""
-        return any(scale_of(self.files[entry.file], entry) is not None for entry in self.part(part))
+        """Whether any weight of a part is stored in fp8 with a scale."""
+        stored = (entry for entry in self.part(part) if entry.dtype in FP8)
+        return any(scale_of(self.files[entry.file], entry) is not None for entry in stored)
 
     def _scale(self, entry: Entry) -> Tensor | None:
         file = self.files[entry.file]

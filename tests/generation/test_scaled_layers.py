@@ -20,6 +20,7 @@ from lightfusion_core.generation.scaled import (
     fits_fp8_product,
     fp8_product,
     has_fp8_product,
+    widened,
 )
 
 CPU = torch.device("cpu")
@@ -48,6 +49,18 @@ def test_it_is_the_widened_weights_product(kind: type[ScaledLinear], bias: bool,
     torch.testing.assert_close(layer(x), wanted, rtol=1e-5, atol=1e-5)
     assert layer(x.bfloat16()).dtype == torch.bfloat16
     torch.testing.assert_close(layer(x.bfloat16()).float(), wanted, rtol=0.05, atol=0.05)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
+def test_widening_is_exact_for_every_number(dtype: torch.dtype) -> None:
+    """All 254 of them: both zeros, subnormal numbers, the largest."""
+    every = torch.arange(256, dtype=torch.uint8).view(torch.float8_e4m3fn)
+    numbers = every[~every.float().isnan()]
+    assert len(numbers) == 254
+    found = widened(numbers, dtype)
+    assert found.dtype == dtype
+    assert torch.equal(found, numbers.to(dtype))
+    assert torch.equal(found.signbit(), numbers.float().signbit())
 
 
 def test_a_weight_without_a_scale_is_torchs_own() -> None:
