@@ -21,6 +21,7 @@ from torch import nn
 
 from .. import __version__
 from ..errors import CheckpointError, InputError
+from ..generation.scaled import widened
 from ..generation.tower import keeps_float32
 from .files import DTYPES
 from .keys import PARTS, published
@@ -271,7 +272,7 @@ class Converter:
             made = piece.to(DTYPES[item.dtype]) if factor is None else quantise(piece, factor)
             writer.write(item.to, made, start)
             start += len(made)
-            error.add(piece, made if factor is None else made.float() * factor)
+            error.add(piece, made if factor is None else widened(made, torch.float32) * factor)
         return LayerError(item.part, item.name, item.dtype, start, error.relative)
 
     def _pieces(self, item: _Item) -> Iterator[torch.Tensor]:

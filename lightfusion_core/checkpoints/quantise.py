@@ -50,9 +50,11 @@ class Error:
         self._error = self._norm = 0.0
 
     def add(self, original: Tensor, stored: Tensor) -> None:
-        original, stored = original.float(), stored.float()
-        self._error += float((stored - original).square().sum(dtype=torch.float64))
-        self._norm += float(original.square().sum(dtype=torch.float64))
+        """Flat pieces of both."""
+        original = original.float()
+        difference = stored.float() - original
+        self._error += float(torch.dot(difference, difference))
+        self._norm += float(torch.dot(original, original))
 
     @property
     def relative(self) -> float:

@@ -135,9 +135,10 @@ class Checkpoint:
             tensor = tensor.permute(0, 2, 3, 4, 1).flatten(1)
         return tensor, scale
 
-    def pieces(self, part: str, name: str, numbers: int = 1 << 24, *, scaled: bool = True) -> Iterator[Tensor]:
+    def pieces(self, part: str, name: str, numbers: int = 1 << 20, *, scaled: bool = True) -> Iterator[Tensor]:
         """One tensor in flat pieces of so many numbers, read and not mapped, so that a pass through a large file
-        holds one piece; `scaled` as for `tensor`, else as stored.
+        holds one piece, which in the default size stays in the processor's cache; `scaled` as for `tensor`, else
+        as stored.
 
         Raises:
             CheckpointError: stored in a form that is not known, or the file ends before.
