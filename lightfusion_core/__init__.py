@@ -15,7 +15,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .conditioning import Conditioning
     from .config import ModelConfig
-    from .errors import CapabilityError, CheckpointError, ConfigError, InputError, LightFusionError
+    from .errors import (
+        CapabilityError,
+        CheckpointError,
+        ConfigError,
+        DeviceMemoryError,
+        InputError,
+        LightFusionError,
+    )
     from .pipeline import LightFusion
     from .sampling.guidance import Guidance
     from .sampling.loop import Sampling
@@ -31,6 +38,7 @@ _HOMES = {
     "Conditioning": "conditioning",
     "ConfigError": "errors",
     "Decoding": "understanding.answer",
+    "DeviceMemoryError": "errors",
     "Guidance": "sampling.guidance",
     "InputError": "errors",
     "LightFusion": "pipeline",
@@ -47,6 +55,7 @@ __all__ = [
     "Conditioning",
     "ConfigError",
     "Decoding",
+    "DeviceMemoryError",
     "Guidance",
     "InputError",
     "LightFusion",

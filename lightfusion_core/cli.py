@@ -1,4 +1,4 @@
-"""The command line: `lightfusion generate | edit | ask | inspect | demo | bench`.
+"""The command line: `lightfusion generate | edit | ask | inspect | convert | demo | bench`.
 
 Only arguments are read here; `commands/` does the work, and torch is imported when it starts. Exit codes:
 0 success, 1 an error that was said in one line, 2 arguments that cannot be read, 130 cancelled.
@@ -16,6 +16,7 @@ from . import __version__
 from .commands.ask import ask
 from .commands.bench import SUBJECTS, bench
 from .commands.console import notes
+from .commands.convert import convert
 from .commands.demo import demo
 from .commands.draw import edit, generate
 from .commands.inspect import inspect
@@ -65,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_edit(add("edit", help="change a picture by an instruction"))
     _add_ask(add("ask", help="ask a question about pictures"))
     _add_inspect(add("inspect", help="say what a model file is, and what is wrong with it"))
+    _add_convert(add("convert", help="write a model's parts in bf16 or fp8, without what drawing never uses"))
     _add_demo(add("demo", help="draw a sheet of examples with a model"))
     _add_bench(add("bench", help="measure speed and memory on this machine"))
     return parser
@@ -107,6 +109,25 @@ def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.epilog = "Exit code 1 where something is missing, unexpected, damaged or unknown."
     _add_manner_of_output(parser)
     parser.set_defaults(run=inspect)
+
+
+def _add_convert(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("source", help="a .safetensors file, an index of shards, a folder, or nano")
+    parser.add_argument("target", help="the folder to write")
+    add = parser.add_argument_group("converting").add_argument
+    add("--dtype", choices=("bf16", "fp8"), default="bf16", help="of the matrices (default: %(default)s)")
+    add(
+        "--understanding",
+        choices=("keep", "separate", "drop"),
+        help="the understanding side: in the generation side's file, in one of its own (default), or not at all",
+    )
+    add("--understanding-from", metavar="PATH", help="take the understanding side from this Qwen2.5-VL")
+    add("--vae", metavar="PATH", help="take the VAE from this Wan2.2 VAE")
+    add("--tokenizer", metavar="PATH", help="a tokenizer.json or its folder")
+    add("--check", action="store_true", help="compare what both draw, as is done for small models anyway")
+    add("--force", action="store_true", help="replace an earlier conversion")
+    _add_manner_of_output(parser)
+    parser.set_defaults(run=convert)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
@@ -184,6 +205,7 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         choices=_DTYPES,
         help="of the weights (default: bfloat16 on a GPU, float32 on a CPU)",
     )
+    add("--offload", choices=("phases", "groups"), help="keep weights in the main memory: move parts, or layers, in")
     _add_manner_of_output(parser)
 
 

@@ -4,7 +4,8 @@ LightFusionError
 ├── ConfigError        sizes that contradict each other
 ├── CheckpointError    a file that is broken, foreign or incomplete
 ├── InputError         a prompt, picture, size or setting that cannot be used
-└── CapabilityError    the loaded model has no part for (or was not trained for) the request
+├── CapabilityError    the loaded model has no part for (or was not trained for) the request
+└── DeviceMemoryError  a request for which the device's memory does not suffice
 """
 
 
@@ -26,3 +27,7 @@ class InputError(LightFusionError):
 
 class CapabilityError(LightFusionError):
     """A request that the loaded model has no part for, or was not trained for."""
+
+
+class DeviceMemoryError(LightFusionError):
+    """A request for which the device's memory does not suffice, with everything else moved out of it too."""

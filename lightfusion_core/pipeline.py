@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from functools import cached_property
+from contextlib import nullcontext
+from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 import torch
 from torch import Tensor
@@ -19,11 +20,13 @@ from .checkpoints.loader import load_generation, load_understanding, load_vae
 from .checkpoints.model import open_model, read_config, tokenizer_file
 from .conditioning import Conditioning
 from .config import ModelConfig
-from .errors import CapabilityError, InputError
+from .errors import CapabilityError, DeviceMemoryError, InputError
 from .generation.context import ContextBuilder
 from .generation.layers import Attention, Layers, TorchLayers, attention
+from .generation.scaled import Fp8ProductLayers, ScaledLayers
 from .generation.tower import GenerationTower
 from .generation.vae import ImageVAE
+from .offload import HOME, Residency, check_mode, is_out_of_memory, release
 from .sampling.guidance import Guidance
 from .sampling.loop import GuidedVelocity, Sampling, make_noise, sample
 from .sampling.solvers import OnStep
@@ -38,10 +41,35 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_Result = TypeVar("_Result")
+
 NANO = Path(__file__).parent / "nano"
 Prompt: TypeAlias = str | Sequence[int]
 """A text, or its token ids with the framing tokens."""
 Picture: TypeAlias = "Image | Reference"
+
+
+_Stream = TypeVar("_Stream", bound=Callable[..., Iterator[str]])
+
+
+def _streamed(method: _Stream) -> _Stream:
+    """A method whose weights must be on the device for as long as its pieces are asked for."""
+
+    @wraps(method)
+    def stream(self: LightFusion, *arguments: Any, **named: Any) -> Iterator[str]:
+        if self.residency.mode is None:
+            return method(self, *arguments, **named)
+
+        def pieces() -> Iterator[str]:
+            with self.residency.using(self.understanding, self.generation if self.generation.coupled else None):
+                try:
+                    yield from method(self, *arguments, **named)
+                finally:
+                    self._forget()
+
+        return pieces()
+
+    return stream  # type: ignore[return-value]  # the same signature
 
 
 class LightFusion:
@@ -58,9 +86,13 @@ class LightFusion:
         generation: GenerationTower,
         vae: ImageVAE | None,
         tokenizer: Tokenizer | None,
+        device: torch.device | None = None,
+        offload: str | None = None,
     ) -> None:
         self.config, self.tokenizer = config, tokenizer
         self.understanding, self.generation, self.vae = understanding, generation, vae
+        device = device or generation.patch_embedding.weight.device
+        self.residency = Residency(device, [understanding, generation], [vae] if vae else [], offload)
         special = config.special_tokens
         markers = (tokenizer.sov, tokenizer.eov) if tokenizer else (special.sov_token_id, special.eov_token_id)
         self.encoder = Encoder(understanding, config, markers, generation.coupled)
@@ -77,6 +109,7 @@ class LightFusion:
         dtype: torch.dtype | None = None,
         layers: Layers = TorchLayers,
         attention: Attention = attention,
+        offload: str | None = None,
     ) -> LightFusion:
         """Load a model: "nano", a safetensors file, an index of shards, or a folder.
 
@@ -84,34 +117,47 @@ class LightFusion:
             understanding, vae: files or folders to take these parts from instead.
             tokenizer: a tokenizer.json or its folder, where the model's folder has none.
             device: where it runs; a GPU where there is one.
-            dtype: bfloat16 on a GPU, float32 on a CPU, unless named.
+            dtype: bfloat16 on a GPU, float32 on a CPU, unless named. Weights in scaled fp8 stay fp8 unless it is.
             layers, attention: see `generation/layers.py`.
+            offload: keep weights in the main memory, and move them to the device by "phases" (what the present one
+                needs) or "groups" (one layer at a time); see `offload.py`.
 
         Raises:
             CheckpointError: a file that is missing, broken, foreign or incomplete.
             ConfigError: a config.json that contradicts itself.
+            InputError: an `offload` that is not known.
         """
+        check_mode(offload)
         device = torch.device(device or default_device())
+        home = HOME if offload else device
+        as_stored = dtype is None
         dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
         checkpoint = open_model(NANO if str(model) == "nano" else model, understanding=understanding, vae=vae)
         config = read_config(checkpoint)
         file = tokenizer_file(checkpoint, tokenizer)
+        if layers is TorchLayers and as_stored and checkpoint.is_scaled("generation"):
+            layers = Fp8ProductLayers
+        # A VLM's activations have outliers that an fp8 product would lose the rest to
+        text_layers = ScaledLayers if as_stored and checkpoint.is_scaled("understanding") else None
         return cls(
             config,
-            load_understanding(checkpoint, config, dtype, device),
-            load_generation(checkpoint, config, dtype, device, layers, attention),
-            load_vae(checkpoint, config, dtype, device) if checkpoint.names("vae") else None,
+            load_understanding(checkpoint, config, dtype, home, text_layers),
+            load_generation(checkpoint, config, dtype, home, layers, attention),
+            load_vae(checkpoint, config, dtype, home) if checkpoint.names("vae") else None,
             Tokenizer(file, config.special_tokens) if file else None,
+            device,
+            offload,
         )
 
     @property
     def device(self) -> torch.device:
-        return self.generation.patch_embedding.weight.device
+        """Where it runs."""
+        return self.residency.device
 
     @torch.no_grad()
     def prepare(self, image: Image, vae: bool = True) -> Reference:
         """A picture as a reference: pixels for the VLM, and a latent unless `vae` is False (rule B23)."""
-        latent = self._vae().encode(vae_pixels(image, self.config).unsqueeze(0)) if vae else None
+        latent = self._encode_pixels(vae_pixels(image, self.config).unsqueeze(0)) if vae else None
         return Reference(vit_pixels(image, self.config), latent)
 
     @torch.no_grad()
@@ -140,11 +186,22 @@ class LightFusion:
         if system is None and thought is None:
             wanted = self.config.defaults.negative_prompt if negative_prompt is None else negative_prompt
             negative.append(self._ids(wanted))
-        return self.encoder.encode(texts, self._references(images), negative, max_extent)
+        references = self._references(images)
+
+        def run() -> Conditioning:
+            with self.residency.using(self.understanding):
+                return self.encoder.encode(texts, references, negative, max_extent)
+
+        conditioning = self._within_memory("reading the prompt", run)
+        if self.residency.mode is None:
+            return conditioning
+        self._forget()
+        return conditioning.to(HOME)
 
     @torch.no_grad()
     def guided(self, conditioning: Conditioning, width: int, height: int, guidance: Guidance) -> GuidedVelocity:
-        """The guided network for pictures of (width, height) pixels: its context is built here."""
+        """The guided network for pictures of (width, height) pixels: its context is built here. An offloaded
+        model's weights must be on the device while it is made and used (`sample` does that)."""
         token, builder = self.config.token_size, self._context_builder()
         return GuidedVelocity(self.generation, builder, conditioning, guidance, height // token, width // token)
 
@@ -182,14 +239,26 @@ class LightFusion:
             stride = self.config.vae.stride
             shape = (self.config.dit.in_dim, 1, height // stride, width // stride)
             noise = make_noise(shape, range(seed, seed + batch))
-        velocity = self.guided(conditioning, width, height, guidance)
+        start = noise.to(self.device)
         latent, mask = (given if given is None else given.to(self.device) for given in (latent, mask))
-        return sample(velocity, noise.to(self.device), sampling, latent=latent, mask=mask, on_step=on_step)
+
+        def run() -> Tensor:
+            with self.residency.using(*self._drawing_parts()):
+                velocity = self.guided(conditioning, width, height, guidance)
+                return sample(velocity, start, sampling, latent=latent, mask=mask, on_step=on_step)
+
+        return self._within_memory("drawing", run)
 
     @torch.no_grad()
     def decode(self, latent: Tensor, tile: int | None = None) -> Tensor:
         """Normalised latents to images (B, H, W, 3) float32 in 0..1; `tile` bounds memory, in pixels."""
-        return self._vae().decode(latent, tile)
+        vae = self._vae()
+
+        def run() -> Tensor:
+            with self.residency.using(vae):
+                return vae.decode(latent, tile or self.residency.tile)
+
+        return self._within_memory("decoding", run)
 
     def generate(
         self,
@@ -256,7 +325,8 @@ class LightFusion:
         if mask is not None or (sampling is not None and sampling.denoise < 1):
             canvas = images.resize(images.to_rgb(image), (width, height))
             pixels = images.to_tensor(canvas).permute(2, 0, 1).unsqueeze(0) * 2 - 1
-            latent = self._vae().encode(pixels)
+            with torch.no_grad():
+                latent = self._encode_pixels(pixels)
         drawn = self.sample(
             conditioning, width, height, seed, sampling, guidance,
             batch=batch, latent=latent, mask=latent_mask, on_step=on_step,
@@ -264,6 +334,7 @@ class LightFusion:
         original, placement = images.to_tensor(images.to_rgb(image)), images.Placement(image.size, (width, height))
         return torch.stack([images.restore(one, placement, original, mask) for one in self.decode(drawn).cpu()])
 
+    @_streamed
     def answer(
         self,
         question: str,
@@ -282,6 +353,7 @@ class LightFusion:
         prepared = [self.prepare(image, vae=False) for image in images]
         return self.answerer.answer(question, prepared, decoding, manner)
 
+    @_streamed
     def think(
         self,
         prompt: str,
@@ -295,6 +367,7 @@ class LightFusion:
         self._check_task("answer")
         return self.answerer.think(prompt, self._references(images), system, decoding)
 
+    @_streamed
     def rewrite(self, prompt: str, images: Sequence[Image] = (), *, decoding: Decoding | None = None) -> Iterator[str]:
         """A detailed description in the place of a prompt, in pieces; `images` are what the prompt speaks of."""
         self._check_task("answer")
@@ -313,8 +386,8 @@ class LightFusion:
     @property
     def _context_builder(self) -> Callable[[], ContextBuilder]:
         """Makes what builds contexts. It does not hold this object, which would then outlive its last use."""
-        generation, understanding = self.generation, self.understanding
-        return lambda: ContextBuilder(generation, generation.patch_embedding.weight.device, understanding)
+        generation, understanding, device = self.generation, self.understanding, self.device
+        return lambda: ContextBuilder(generation, device, understanding)
 
     def fit_size(self, width: int, height: int) -> tuple[int, int]:
         """The size rounded to the model's multiple, said in the log where it changes.
@@ -347,6 +420,49 @@ class LightFusion:
         stride = self.config.vae.stride
         grid = torch.nn.functional.adaptive_max_pool2d(mask.float()[None, None], (height // stride, width // stride))
         return grid.unsqueeze(2)
+
+    def _encode_pixels(self, pixels: Tensor) -> Tensor:
+        vae = self._vae()
+
+        def run() -> Tensor:
+            with self.residency.using(vae):
+                return vae.encode(pixels, self.residency.tile)
+
+        return self._within_memory("encoding a picture", run)
+
+    def _forget(self) -> None:
+        """Drop the prefixes that were kept for a next request."""
+        self.encoder.forget()
+        if "answerer" in vars(self):
+            self.answerer.forget()
+
+    def _drawing_parts(self) -> tuple[torch.nn.Module, ...]:
+        """What a step runs: of a coupled model the understanding tower too."""
+        return (self.generation, self.understanding) if self.generation.coupled else (self.generation,)
+
+    def _within_memory(self, what: str, run: Callable[[], _Result]) -> _Result:
+        """Run it, and once more with offloading and tiles where the device's memory does not suffice.
+
+        Raises:
+            DeviceMemoryError: nor does it then.
+        """
+        for attempt in (nullcontext, self.residency.tightened):
+            try:
+                with attempt():
+                    return run()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                said = str(error).partition("\n")[0].rstrip(".")
+            # Here, and not above: the error holds the frames of what ran, and they hold its tensors
+            self._forget()
+            release(self.device)
+            if attempt is nullcontext:
+                log.warning("Out of memory while %s (%s): once more, with offloading and tiles.", what, said)
+        raise DeviceMemoryError(
+            f"The memory of {self.device} does not suffice for {what}, even with offloading and tiles ({said}): draw "
+            "smaller or fewer pictures, use fewer references, or end what else uses the device."
+        )
 
     def _check_task(self, task: str) -> None:
         if task not in self.config.tasks:

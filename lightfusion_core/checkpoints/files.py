@@ -8,12 +8,23 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from ..errors import CheckpointError
-from .header import Header, read_header
+from .header import ELEMENT_SIZES, Header, read_header
 
 _INDEX = ".safetensors.index.json"
+DTYPES = {
+    "F64": torch.float64,
+    "F32": torch.float32,
+    "F16": torch.float16,
+    "BF16": torch.bfloat16,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+}
+"""torch's dtypes by safetensors' names, for what weights are stored in."""
+
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")
 
 
@@ -80,6 +91,32 @@ class TensorFile:
             raise CheckpointError(f"{self.path} cannot be read: {error.strerror or error}.") from None
         # Headers of other writers leave the data on any byte, and kernels may want whole elements
         return tensor.clone() if tensor.data_ptr() % tensor.element_size() else tensor
+
+    def read(self, name: str, start: int = 0, numbers: int | None = None) -> Tensor:
+        """Some of a tensor's numbers, flat: a copy that is read and not mapped, so that passing through a large
+        file keeps none of it resident, and a file that shrinks meanwhile is an error and not a bus error.
+
+        Raises:
+            CheckpointError: the file ends before, or cannot be read.
+        """
+        entry = self.header.entries[name]
+        width = ELEMENT_SIZES[entry.dtype]
+        numbers = entry.numbers - start if numbers is None else min(numbers, entry.numbers - start)
+        out = torch.empty(numbers, dtype=DTYPES[entry.dtype])
+        if not numbers:
+            return out
+        try:
+            with self.path.open("rb", buffering=0) as stream:
+                stream.seek(entry.offset + start * width)
+                view, done = out.view(torch.uint8).numpy().data, 0
+                while done < len(view):
+                    got = stream.readinto(view[done:])
+                    if not got:
+                        raise CheckpointError(f"{self.path} is cut off inside of {name}; get it again.")
+                    done += got
+        except OSError as error:
+            raise CheckpointError(f"{self.path} cannot be read: {error.strerror or error}.") from None
+        return out
 
 
 def files_of(path: Path, faults: list[str] | None = None) -> list[Path]:

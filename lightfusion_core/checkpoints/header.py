@@ -36,13 +36,14 @@ ELEMENT_SIZES = {
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One tensor of a file: its name there, shape, safetensors dtype name, and bytes."""
+    """One tensor of a file: its name there, shape, safetensors dtype name, bytes, and where they start."""
 
     file: Path
     name: str
     shape: tuple[int, ...]
     dtype: str
     size: int
+    offset: int
 
     @property
     def numbers(self) -> int:
@@ -96,7 +97,7 @@ def _parse(file: Path, stream: BinaryIO) -> Header:
         ends = [8 + length]
         entries = {}
         for name, value in said.items():
-            entries[name] = _entry(file, name, value)
+            entries[name] = _entry(file, name, value, 8 + length)
             ends.append(8 + length + value["data_offsets"][1])
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
         raise CheckpointError(f"{file} is damaged: its safetensors header cannot be read; get it again.") from None
@@ -118,11 +119,11 @@ def _check_start(file: Path, start: bytes, found: int, length: int) -> None:
         )
 
 
-def _entry(file: Path, name: str, value: Mapping[str, Any]) -> Entry:
-    """One entry; whatever is wrong with it is a ValueError, TypeError or KeyError."""
+def _entry(file: Path, name: str, value: Mapping[str, Any], data: int) -> Entry:
+    """One entry; `data` is where the tensors begin. What is wrong with it is a ValueError, TypeError or KeyError."""
     dtype, shape, (start, end) = value["dtype"], tuple(value["shape"]), value["data_offsets"]
     if not isinstance(dtype, str) or any(type(number) is not int or number < 0 for number in (*shape, start, end)):
         raise ValueError(name)
     if dtype in ELEMENT_SIZES and end - start != prod(shape) * ELEMENT_SIZES[dtype]:
         raise ValueError(name)
-    return Entry(file, name, shape, dtype, end - start)
+    return Entry(file, name, shape, dtype, end - start, data + start)

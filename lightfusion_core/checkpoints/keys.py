@@ -73,6 +73,23 @@ _VAE_FROM_WAN = (
     (r"\.shortcut\.", ".conv_shortcut."),
 )
 
+_VAE_TO_WAN = (
+    (r"\.norm1\.", ".residual.0."),
+    (r"\.conv1\.", ".residual.2."),
+    (r"\.norm2\.", ".residual.3."),
+    (r"\.conv2\.", ".residual.6."),
+    (r"\.conv_shortcut\.", ".shortcut."),
+    (r"^quant_conv\.", "conv1."),
+    (r"^post_quant_conv\.", "conv2."),
+    (r"\.conv_in\.", ".conv1."),
+    (r"\.norm_out\.", ".head.0."),
+    (r"\.conv_out\.", ".head.2."),
+    (r"\.mid_block\.resnets\.0\.", ".middle.0."),
+    (r"\.mid_block\.attentions\.0\.", ".middle.1."),
+    (r"\.mid_block\.resnets\.1\.", ".middle.2."),
+    (r"\.(down|up)_blocks\.(\d+)\.resnets\.(\d+)\.", r".\1samples.\2.\1samples.\3."),
+)
+
 
 def canonical(name: str) -> tuple[str, str] | None:
     """(part, name in the engine) of a tensor, ("derived", name) for what is never read, or None for a
@@ -96,6 +113,21 @@ def canonical(name: str) -> tuple[str, str] | None:
     if _VAE.match(name):
         return "vae", _rewrite(name, _VAE_FROM_WAN)
     return None
+
+
+def published(part: str, name: str, vae_depth: int) -> str:
+    """The name in the engine as the files that people share have it, so that ours stand in for theirs: the older
+    Qwen2.5-VL names of the hub and of ComfyUI, Wan's original names for the VAE. `vae_depth` is the VAE's number
+    of residual blocks a level, which Wan's names count."""
+    if part == "understanding":
+        return name.replace("model.visual.", "visual.", 1).replace("model.language_model.", "model.", 1)
+    if part == "generation":
+        return name
+    if match := re.match(r"^(encoder|decoder)\.(down|up)_blocks\.(\d+)\.(?:down|up)sampler\.(.+)$", name):
+        side, way, level, rest = match.groups()
+        last = vae_depth + (way == "up")
+        return f"{side}.{way}samples.{level}.{way}samples.{last}.{rest}"
+    return _rewrite(name, _VAE_TO_WAN)
 
 
 def prefix(name: str) -> str:

@@ -1,6 +1,7 @@
 """From files to modules: built without allocation, then given the mapped weights (no second copy).
 
-Loading is strict: every tensor that a module has must be there in its shape, and nothing else may be.
+Loading is strict: every tensor that a module has must be there in its shape, and nothing else may be. A scaled fp8
+weight stays as it is stored where the module's layer has a method `hold_scale`, and is multiplied out elsewhere.
 """
 
 from __future__ import annotations
@@ -163,31 +164,49 @@ def fill(
         CheckpointError: tensors missing, unexpected, of another shape, stored in a form that is not known,
             or with NaN or infinity in them.
     """
+    require_fit(checkpoint, part, module, ignored)
+    scaled = {f"{name}.weight": layer for name, layer in module.named_modules() if hasattr(layer, "hold_scale")}
+    state = {}
+    for name in module.state_dict():
+        tensor, scale = checkpoint.stored(part, name)
+        if scale is not None and tensor.dtype.itemsize == 1 and name in scaled:
+            scaled[name].hold_scale(scale.to(device))
+            state[name] = tensor.to(device)
+        else:
+            tensor = tensor if scale is None else tensor.float() * scale
+            state[name] = tensor.to(device, dtype_of(name))
+        if not is_finite(state[name]):
+            _refuse_values(checkpoint.entries[part, name], tensor, dtype_of(name))
+    module.load_state_dict(state, strict=False, assign=True)  # what is there was compared; scales are set already
+    return module.eval().requires_grad_(False)
+
+
+def require_fit(checkpoint: Checkpoint, part: str, module: nn.Module, ignored: tuple[str, ...] = ()) -> None:
+    """Refuse a part that a module does not take as it is, from headers alone.
+
+    Raises:
+        CheckpointError: tensors missing, unexpected, of another shape, or stored in a form that is not known.
+    """
     checkpoint.check_storage(part)
     if difference := compare(checkpoint, part, module, ignored):
         raise CheckpointError(
             f"{checkpoint.source(part)} does not fit the {part} part of its configuration "
             f"({config_source(checkpoint)}): {difference}. See `lightfusion inspect`."
         )
-    state = {}
-    for name in module.state_dict():
-        tensor = checkpoint.tensor(part, name)
-        state[name] = tensor.to(device, dtype_of(name))
-        if not is_finite(state[name]):
-            _refuse_values(checkpoint.entries[part, name], tensor, dtype_of(name))
-    module.load_state_dict(state, assign=True)
-    return module.eval().requires_grad_(False)
 
 
 def is_finite(tensor: Tensor) -> bool:
     """Whether a tensor is free of NaN and infinity; in pieces, so that no second copy is made."""
-    for piece in tensor.reshape(-1).split(1 << 24):
-        if piece.dtype.itemsize == 1:  # torch does not add up fp8
-            piece = piece.to(torch.bfloat16)
-        # A sum is the quicker look; it can overflow where every number is finite
-        if not torch.isfinite(piece.sum(dtype=torch.float32)) and not piece.isfinite().all():
-            return False
-    return True
+    return all(_is_finite(piece) for piece in tensor.reshape(-1).split(1 << 20) if piece.numel())
+
+
+def _is_finite(piece: Tensor) -> bool:
+    if piece.dtype == torch.float8_e4m3fn:  # NaN is all ones behind the sign, and infinity there is none
+        return int(piece.view(torch.int8).amax()) != 0x7F and int(piece.view(torch.uint8).amax()) != 0xFF
+    if piece.dtype == torch.float8_e5m2:  # torch does not add it up
+        piece = piece.to(torch.bfloat16)
+    # A sum, in the tensor's own dtype, is the quickest look; it can overflow where every number is finite
+    return bool(torch.isfinite(piece.sum())) or bool(piece.isfinite().all())
 
 
 def _refuse_values(entry: Entry, tensor: Tensor, dtype: torch.dtype) -> NoReturn:

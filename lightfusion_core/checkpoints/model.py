@@ -15,8 +15,11 @@ from .shapes import count, fit_vae, match_preset
 _INSPECT = "See `lightfusion inspect`."
 
 
-def open_model(path: str | Path, **others: str | Path | None) -> Checkpoint:
+def open_model(path: str | Path, *, complete: bool = True, **others: str | Path | None) -> Checkpoint:
     """Open a model's files, some parts taken from `others` (understanding=PATH, vae=PATH).
+
+    Args:
+        complete: require an understanding tower too, without which nothing can be drawn.
 
     Raises:
         CheckpointError: a file that cannot be read, another model, or a part that is not there.
@@ -41,7 +44,7 @@ def open_model(path: str | Path, **others: str | Path | None) -> Checkpoint:
             f"{checkpoint.path} has Wan blocks without fusion layers (mm_attn_layers): this is a plain Wan model, and "
             f"LightFusion's weights are others. {_INSPECT}"
         )
-    if not checkpoint.names("understanding"):
+    if complete and not checkpoint.names("understanding"):
         raise CheckpointError(
             f"{checkpoint.path} has no understanding tower, {checkpoint.describe()}: name a Qwen2.5-VL for it "
             "(understanding=PATH, or --understanding PATH)."

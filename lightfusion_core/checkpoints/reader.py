@@ -1,12 +1,14 @@
 """Checkpoints, read lazily by memory map: one file, shards with an index, a folder of parts.
 
 Opening reads headers alone. Tensors are found by their canonical name (see `keys.py`) whatever the
-file calls them, and scaled fp8 weights come out multiplied by their scale (see `fp8.py`).
+file calls them, and scaled fp8 weights come out multiplied by their scale (see `fp8.py`) unless they are
+asked for as they are stored.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from torch import Size, Tensor
 
 from ..errors import CheckpointError
 from .files import TensorFile, files_of
-from .fp8 import is_beside, scale_of
+from .fp8 import FP8, is_beside, scale_of
 from .header import Entry, read_header
 from .keys import PARTS, canonical
 
@@ -115,16 +117,57 @@ class Checkpoint:
         Raises:
             CheckpointError: stored in a form that is not known.
         """
+        tensor, scale = self.stored(part, name)
+        return tensor if scale is None else tensor.float() * scale
+
+    def stored(self, part: str, name: str) -> tuple[Tensor, Tensor | None]:
+        """One tensor as the file stores it, mapped, and the float32 number that it is multiplied by, if any.
+
+        Raises:
+            CheckpointError: stored in a form that is not known.
+        """
         entry = self.entries[part, name]
         file = self.files[entry.file]
-        scale = scale_of(file, entry)
+        scale = self._scale(entry)
         tensor = file.tensor(entry.name)
-        if scale is not None:
-            tensor = tensor.float() * file.tensor(scale).float().reshape(())
-        if name == "patch_embedding.weight" and tensor.ndim == 5:
+        if _is_convolution(name, entry.shape):
             # Wan's Conv3d as the Linear of rule B14: channel last
             tensor = tensor.permute(0, 2, 3, 4, 1).flatten(1)
-        return tensor
+        return tensor, scale
+
+    def pieces(self, part: str, name: str, numbers: int = 1 << 20, *, scaled: bool = True) -> Iterator[Tensor]:
+        """One tensor in flat pieces of so many numbers, read and not mapped, so that a pass through a large file
+        holds one piece, which in the default size stays in the processor's cache; `scaled` as for `tensor`, else
+        as stored.
+
+        Raises:
+            CheckpointError: stored in a form that is not known, or the file ends before.
+        """
+        entry = self.entries[part, name]
+        file = self.files[entry.file]
+        scale = self._scale(entry) if scaled else None
+        if _is_convolution(name, entry.shape):
+            whole = file.read(entry.name).view(entry.shape).permute(0, 2, 3, 4, 1).flatten()
+            yield whole if scale is None else whole.float() * scale
+            return
+        for start in range(0, entry.numbers, numbers):
+            piece = file.read(entry.name, start, numbers)
+            yield piece if scale is None else piece.float() * scale
+
+    def storage(self, part: str, name: str) -> tuple[str, Tensor | None]:
+        """The safetensors dtype that a tensor is stored in, and its scale as of `stored`."""
+        entry = self.entries[part, name]
+        return entry.dtype, self._scale(entry)
+
+    def is_scaled(self, part: str) -> bool:
+        """Whether any weight of a part is stored in fp8 with a scale."""
+        stored = (entry for entry in self.part(part) if entry.dtype in FP8)
+        return any(scale_of(self.files[entry.file], entry) is not None for entry in stored)
+
+    def _scale(self, entry: Entry) -> Tensor | None:
+        file = self.files[entry.file]
+        scale = scale_of(file, entry)
+        return None if scale is None else file.tensor(scale).float().reshape(()).clone()
 
     def _add(self, file: Path, tolerant: bool) -> None:
         opened = TensorFile(read_header(file)) if tolerant else TensorFile.open(file)
@@ -156,6 +199,9 @@ class Checkpoint:
 
 
 def _fitted_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
-    if name == "patch_embedding.weight" and len(shape) == 5:
-        return shape[0], Size(shape[1:]).numel()
-    return shape
+    return (shape[0], Size(shape[1:]).numel()) if _is_convolution(name, shape) else shape
+
+
+def _is_convolution(name: str, shape: tuple[int, ...]) -> bool:
+    """Whether it is the patch embedding as Wan's Conv3d."""
+    return name == "patch_embedding.weight" and len(shape) == 5

@@ -88,7 +88,7 @@ class Report:
         return "\n".join([*self._summary(), "", *_table(self.parts), *self._lists()])
 
     def _summary(self) -> list[str]:
-        size = _bytes(sum(part.bytes for part in self.parts) + sum(entry.size for entry in self.unknown))
+        size = readable_bytes(sum(part.bytes for part in self.parts) + sum(entry.size for entry in self.unknown))
         lines = [f"{self.path}: {self.kind} ({size} in {len(self.files)} file{'s' * (len(self.files) != 1)})"]
         if self.coupled is not None:
             lines.append(
@@ -237,7 +237,7 @@ def _table(parts: list[Part]) -> list[str]:
     rows = [("part", "tensors", "parameters", "size", "dtypes", "names")]
     for part in parts:
         names = part.layout + (f", behind {part.prefix}" if part.prefix else "")
-        numbers = (str(part.tensors), _parameters(part.parameters), _bytes(part.bytes), _dtypes(part.dtypes))
+        numbers = (str(part.tensors), _parameters(part.parameters), readable_bytes(part.bytes), _dtypes(part.dtypes))
         rows.append((part.name, *numbers, names))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]) - 1)]
     return ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
@@ -262,7 +262,8 @@ def _parameters(number: int) -> str:
     return str(number)
 
 
-def _bytes(number: int) -> str:
+def readable_bytes(number: int) -> str:
+    """A number of bytes with its unit."""
     for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "KB")):
         if number >= unit:
             return f"{number / unit:.1f} {name}"

@@ -92,6 +92,7 @@ def load(arguments: Namespace) -> tuple[LightFusion, float]:
             tokenizer=arguments.tokenizer,
             device=None if arguments.device is None else device_of(arguments.device),
             dtype=None if arguments.dtype is None else getattr(torch, arguments.dtype),
+            offload=arguments.offload,
         )
         if getattr(arguments, "compile", False):
             from ..generation.compiled import compile_step
@@ -167,6 +168,7 @@ def describe_model(arguments: Namespace, model: LightFusion) -> dict[str, Any]:
         "model_name": model.config.name,
         **{name: path for name, path in paths.items() if path is not None},
         "device": str(model.device),
+        "offload": model.residency.mode,
         "dtype": str(model.generation.dtype).removeprefix("torch."),
         "version": __version__,
     }

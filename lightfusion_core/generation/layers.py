@@ -49,7 +49,7 @@ class GELU(nn.Module):
 class TorchLayers:
     """torch's own layers: the default."""
 
-    Linear = nn.Linear
+    Linear: type[nn.Linear] = nn.Linear
     RMSNorm = RMSNorm
     LayerNorm = nn.LayerNorm
     Conv2d = nn.Conv2d

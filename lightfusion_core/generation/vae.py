@@ -55,9 +55,10 @@ class ImageVAE(nn.Module):
         )
         return mean, std
 
-    def encode(self, pixels: Tensor) -> Tensor:
+    def encode(self, pixels: Tensor, tile: int | None = None) -> Tensor:
         """Pixels (B, 3, H, W) in -1..1, sides multiples of the stride, to normalised latents
-        (B, C, 1, H / stride, W / stride) float32. The mean is taken, nothing is drawn."""
+        (B, C, 1, H / stride, W / stride) float32. The mean is taken, nothing is drawn; `tile` as for `decode`."""
+        self._set_tile(tile)
         posterior = self.model.encode(pixels.unsqueeze(2).to(self.device, self.dtype)).latent_dist
         mean, std = self._statistics()
         return (posterior.mode().float() - mean) / std
@@ -70,9 +71,12 @@ class ImageVAE(nn.Module):
         """
         mean, std = self._statistics()
         latent = (latent.to(self.device).float() * std + mean).to(self.dtype)
+        self._set_tile(tile)
+        pixels = self.model.decode(latent, return_dict=False)[0]
+        return (pixels[:, :, 0].float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).contiguous()
+
+    def _set_tile(self, tile: int | None) -> None:
         if tile is None:
             self.model.disable_tiling()
         else:
             self.model.enable_tiling(tile, tile, tile * 3 // 4, tile * 3 // 4)
-        pixels = self.model.decode(latent, return_dict=False)[0]
-        return (pixels[:, :, 0].float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).contiguous()

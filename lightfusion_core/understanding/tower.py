@@ -29,6 +29,8 @@ class UnderstandingTower(nn.Module):
     """
 
     model: Any  # transformers' classes, whose attributes torch's types do not know
+    runs_on: torch.device | None = None
+    """Where it runs, for weights that lie elsewhere until they are used; None: where they are."""
 
     def __init__(self, config: ModelConfig, *, layers: Layers | None = None, with_lm_head: bool = True) -> None:
         super().__init__()
@@ -51,7 +53,7 @@ class UnderstandingTower(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.model.language_model.norm.weight.device
+        return self.runs_on or self.model.language_model.norm.weight.device
 
     def restore_tables(self) -> None:
         """Make the rotary tables anew in float32: a build without allocation leaves them empty, and a

@@ -1,0 +1,109 @@
+"""Linear layers whose weight may stay in scaled fp8, a quarter of float32's memory: `layers` to build with.
+
+`ScaledLayers` widen the weight where it is used. `Fp8ProductLayers` multiply in fp8 on devices that can, their
+input quantised by its largest number, and are `ScaledLayers` elsewhere. Both are torch's own layers for a weight
+without a scale.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .layers import TorchLayers
+
+FP8 = torch.float8_e4m3fn
+
+
+class ScaledLinear(nn.Linear):
+    """A linear layer; with a scale held, its weight is the stored one times that number."""
+
+    scale_weight: Tensor | None
+    _factor = 1.0
+
+    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
+        super().__init__(in_features, out_features, bias)
+        self.register_buffer("scale_weight", None)
+
+    def hold_scale(self, scale: Tensor) -> None:
+        """Take the one float32 number that the stored weight is multiplied by."""
+        self.scale_weight, self._factor = scale, float(scale)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.scale_weight is None:
+            return F.linear(x, self.weight, self.bias)
+        return self.multiply(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
+
+    def multiply(self, x: Tensor) -> Tensor:
+        """x (n, in) to (n, out)."""
+        weight = widened(self.weight, x.dtype).t()
+        # The scale goes into the product itself: the weight is never written out in full precision
+        if self.bias is None:
+            return torch.addmm(x.new_zeros(()), x, weight, beta=0, alpha=self._factor)
+        return torch.addmm(self.bias.to(x.dtype), x, weight, alpha=self._factor)
+
+
+class Fp8ProductLinear(ScaledLinear):
+    """As `ScaledLinear`, multiplying in fp8 where the device and the shapes allow it."""
+
+    def multiply(self, x: Tensor) -> Tensor:
+        if self.scale_weight is None or not has_fp8_product(x.device) or not fits_fp8_product(x, self.weight):
+            return super().multiply(x)
+        return fp8_product(x, self.weight, self.scale_weight, self.bias)
+
+
+class ScaledLayers(TorchLayers):
+    """Layers that keep scaled weights as they are stored and widen them at use."""
+
+    Linear = ScaledLinear
+
+
+class Fp8ProductLayers(TorchLayers):
+    """Layers that keep scaled weights as they are stored and multiply in fp8 where that is possible."""
+
+    Linear = Fp8ProductLinear
+
+
+def widened(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """The stored values in a wider dtype.
+
+    torch converts e4m3 on a CPU number by number. Its bits at the top of a float's exponent and mantissa are that
+    float times a power of two (2 to the difference of the exponents' biases), subnormal numbers too: a shift, a mask
+    and a product of whole vectors, ten times as fast. (NaN would become a number; loading refuses it.)
+    """
+    if weight.device.type != "cpu" or weight.dtype != FP8 or dtype not in _BITS:
+        return weight.to(dtype)
+    integer, shift, mask = _BITS[dtype]
+    bits = weight.view(torch.int8).to(integer)
+    bits.bitwise_left_shift_(shift).bitwise_and_(mask)
+    return bits.view(dtype).mul_(2.0**120)
+
+
+_BITS = {torch.bfloat16: (torch.int16, 4, ~0x7800), torch.float32: (torch.int32, 20, ~0x78000000)}
+"""By dtype: the integer of its size, e4m3's way to its exponent, and what clears the copies of the sign."""
+
+
+@lru_cache
+def has_fp8_product(device: torch.device) -> bool:
+    """Whether matrices multiply in fp8 there: NVIDIA's from compute capability 8.9 on."""
+    if device.type != "cuda" or torch.version.hip is not None:
+        return False
+    return torch.cuda.get_device_capability(device) >= (8, 9)
+
+
+def fits_fp8_product(x: Tensor, weight: Tensor) -> bool:
+    """Whether the kernel takes x (n, k) and weight (m, k): halves of a float in, e4m3, sides in sixteens."""
+    halves = x.dtype in (torch.bfloat16, torch.float16)
+    return halves and weight.dtype == FP8 and all(side % 16 == 0 for side in weight.shape)
+
+
+def fp8_product(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
+    """x (n, k) times the transpose of weight (m, k) e4m3 * scale, plus bias: (n, m) in x's dtype. x is quantised
+    by its largest number, which stays on the device."""
+    scale_x = (x.abs().amax().float() / torch.finfo(FP8).max).clamp(min=1e-12)
+    stored = (x / scale_x).to(FP8)
+    bias = None if bias is None else bias.to(x.dtype)
+    return torch._scaled_mm(stored, weight.t(), scale_a=scale_x, scale_b=scale, bias=bias, out_dtype=x.dtype)

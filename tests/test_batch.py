@@ -1,0 +1,151 @@
+"""Many prompts give the pictures of single runs, and a run that ends early loses none."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from PIL import Image
+from tiny import write_model
+
+from lightfusion_core import CapabilityError, InputError, LightFusion, Sampling
+from lightfusion_core.batch import Renderer, Row, left_over, make_rows, render
+from lightfusion_core.images import read_parameters, to_pil
+
+ROOT = Path(__file__).parents[1]
+PROMPTS = ["a word", "two words", "", "ein Wort"]
+SHORT = Sampling(steps=2)
+SIZE = {"width": 64, "height": 96}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("batch"))
+
+
+@pytest.fixture(scope="module")
+def alone(folder: Path) -> list[bytes]:
+    """What single runs draw."""
+    model = LightFusion.load(folder, device="cpu")
+    return [
+        to_pil(model.generate(prompt, seed=7 + index, sampling=SHORT, **SIZE)[0]).tobytes()
+        for index, prompt in enumerate(PROMPTS)
+    ]
+
+
+def drawing(folder: Path) -> dict:
+    return {"model": folder, "load": {"device": "cpu"}, "sampling": {"steps": 2}, "settings": SIZE}
+
+
+def pixels(row: Row) -> bytes:
+    with Image.open(row["file"]) as image:
+        return image.convert("RGB").tobytes()
+
+
+def test_pictures_are_those_of_single_runs(folder: Path, alone: list[bytes], tmp_path: Path) -> None:
+    rows = make_rows(PROMPTS, tmp_path / "out", seed=7)
+    done = list(render(rows, **drawing(folder)))
+    assert [row["error"] for row in done] == [""] * 4
+    assert [pixels(row) for row in rows] == alone
+    assert read_parameters(rows[1]["file"])["seed"] == 8
+
+
+def test_what_is_there_is_not_drawn_again(folder: Path, alone: list[bytes], tmp_path: Path) -> None:
+    rows = make_rows(PROMPTS, tmp_path, seed=7)
+    list(render(rows[:2], **drawing(folder)))
+    before = [os.stat(row["file"]).st_mtime_ns for row in rows[:2]]
+    assert left_over(rows) == rows[2:]
+    list(render(rows, **drawing(folder)))
+    assert [os.stat(row["file"]).st_mtime_ns for row in rows[:2]] == before
+    assert [pixels(row) for row in rows] == alone
+    assert left_over(rows) == []
+    assert list(render([], **drawing(folder))) == []
+
+
+def test_a_name_tells_all_that_makes_a_picture(tmp_path: Path) -> None:
+    """Guards resuming with another setting, which must not find the pictures of the first."""
+    names = {
+        make_rows(["a word"], tmp_path, seed, **settings)[0]["file"]
+        for seed, settings in ((0, {}), (1, {}), (0, {"steps": 3}), (0, {"model": "other"}))
+    }
+    assert len(names | {make_rows(["another"], tmp_path)[0]["file"]}) == 5
+    assert make_rows(["a word"], tmp_path) == make_rows(["a word"], tmp_path)
+    with pytest.raises(InputError, match="at least one prompt"):
+        make_rows([], tmp_path)
+
+
+def test_a_refused_prompt_does_not_end_the_others(folder: Path, tmp_path: Path) -> None:
+    rows = make_rows(["x" * 2000, "a word"], tmp_path, seed=8)
+    done = list(render(rows, **drawing(folder)))
+    assert "shorten the prompt" in done[0]["error"]
+    assert done[1]["error"] == ""
+    assert left_over(rows) == rows[:1]
+
+
+def test_workers_without_ray_say_so(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -> None:
+    monkeypatch.setitem(sys.modules, "ray.data", None)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(CapabilityError, match="Ray"):
+        list(render(make_rows(PROMPTS, tmp_path), workers=1, **drawing(folder)))
+
+
+def example(folder: Path, out: Path, *more: str) -> subprocess.Popen:
+    prompts = out.parent / "prompts.txt"
+    prompts.write_text("a word\n\ntwo words\nthree more words\n", encoding="utf-8")
+    command = [sys.executable, ROOT / "examples" / "render_prompts.py", prompts, out, "--model", folder]
+    command += ["--device", "cpu", "--steps", "2", "--width", "64", "--height", "64", *more]
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.mark.slow
+def test_the_example_goes_on_where_it_was_killed(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    process = example(folder, out)
+    while ".png" not in process.stdout.readline():
+        assert process.poll() is None
+    process.kill()
+    process.communicate()
+    first = {file.name: file.stat().st_mtime_ns for file in out.glob("*.png")}
+    assert 1 <= len(first) <= 3
+    said, errors = example(folder, out).communicate(timeout=300)
+    assert "refused" in said, errors
+    files = {file.name: file.stat().st_mtime_ns for file in out.glob("*.png")}
+    assert len(files) == 3
+    assert first.items() <= files.items()
+    assert not [file for file in out.iterdir() if file.suffix != ".png"]
+
+
+@pytest.mark.slow
+def test_a_killed_worker_of_ray_loses_no_prompt(
+    folder: Path, alone: list[bytes], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One actor ends by SIGKILL at its first picture: the pool draws all of them, the same as single runs."""
+    ray = pytest.importorskip("ray")
+    pytest.importorskip("ray.data")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    marker = tmp_path / "killed"
+
+    class Mortal(Renderer):
+        def _draw(self, prompt: str, seed: int, file: Path) -> tuple[float, str]:
+            torch.set_num_threads(1)
+            if prompt == "two words" and not marker.exists():
+                marker.touch()
+                os.kill(os.getpid(), 9)
+            return super()._draw(prompt, seed, file)
+
+    ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
+    try:
+        rows = make_rows(PROMPTS, tmp_path / "out", seed=7)
+        done = list(render(rows, workers=2, kind=Mortal, **drawing(folder)))
+    finally:
+        ray.shutdown()
+    assert marker.exists()
+    assert sorted(row["index"] for row in done) == [0, 1, 2, 3]
+    assert {row["error"] for row in done} == {""}
+    assert [pixels(row) for row in rows] == alone
