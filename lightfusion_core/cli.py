@@ -1,4 +1,4 @@
-"""The command line: `lightfusion generate | edit | ask | inspect | demo`.
+"""The command line: `lightfusion generate | edit | ask | inspect | demo | bench`.
 
 Only arguments are read here; `commands/` does the work, and torch is imported when it starts. Exit codes:
 0 success, 1 an error that was said in one line, 2 arguments that cannot be read, 130 cancelled.
@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from . import __version__
 from .commands.ask import ask
+from .commands.bench import bench
 from .commands.console import notes
 from .commands.demo import demo
 from .commands.draw import edit, generate
@@ -64,6 +65,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_ask(add("ask", help="ask a question about pictures"))
     _add_inspect(add("inspect", help="say what a model file is, and what is wrong with it"))
     _add_demo(add("demo", help="draw a sheet of examples with a model"))
+    _add_bench(add("bench", help="measure how well a model draws, edits and answers"))
     return parser
 
 
@@ -115,6 +117,19 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=demo)
 
 
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("benchmark", choices=("shapes",), help="shapes: prompts, edits and questions of nano's world")
+    add = parser.add_argument_group("measuring").add_argument
+    add("--seed", type=_seed, default=0, help="another draws other prompts, wordings and pictures (default: 0)")
+    add("--count", type=int, default=100, metavar="N", help="requests of each kind (default: %(default)s)")
+    _add_model_parts(parser)
+    add = parser.add_argument_group("output").add_argument
+    add("-o", "--output", default="output/bench.png", metavar="FILE", help="a sheet of pictures (default: %(default)s)")
+    add("--json", metavar="FILE", help="write the scores, 0 to 1, to this file")
+    add("--quiet", action="store_true", help="no progress and no notes on stderr")
+    parser.set_defaults(run=bench)
+
+
 def _add_drawing(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("drawing, by default as the model was published").add_argument
     add("-o", "--output", metavar="FILE", help="a .png file or a folder (default: in output/, named by the prompt)")
@@ -138,6 +153,11 @@ def _add_schedule(add) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
+    _add_model_parts(parser)
+    _add_manner_of_output(parser)
+
+
+def _add_model_parts(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("model").add_argument
     add("--model", default="nano", metavar="PATH", help="a file, an index of shards, a folder, or nano (default)")
     add("--understanding", metavar="PATH", help="take the understanding side from this Qwen2.5-VL")
@@ -149,7 +169,6 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         choices=("float32", "bfloat16", "float16"),
         help="of the weights (default: bfloat16 on a GPU, float32 on a CPU)",
     )
-    _add_manner_of_output(parser)
 
 
 def _add_manner_of_output(parser: argparse.ArgumentParser) -> None:
