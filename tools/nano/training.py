@@ -77,12 +77,15 @@ class Training:
             self.step, self.log = saved["step"], saved["log"]
             print(f"resumed at step {self.step}", flush=True)
 
-    def run(self, losses: Losses, minutes: float, show: Callable[[], None] | None = None) -> None:
-        """Train until the plan is done or the time is up; a checkpoint every two minutes and at the end, and a
-        look at the model (`show`) every thousand steps and at the end."""
+    def run(
+        self, losses: Losses, minutes: float, show: Callable[[], None] | None = None, until: int | None = None
+    ) -> None:
+        """Train until the plan (or the step `until`) is done or the time is up; a checkpoint every two minutes,
+        a look at the model (`show`) every thousand steps, and both at the end."""
         started = saved = time.monotonic()
         recent: list[dict[str, float]] = []
-        while time.monotonic() - started < minutes * 60 and self.step < self.plan:
+        last = self.plan if until is None else min(until, self.plan)
+        while time.monotonic() - started < minutes * 60 and self.step < last:
             recent.append(self._advance(losses))
             if self.step % 50 == 0 or self.step == self.plan:
                 names = dict.fromkeys(name for figures in recent for name in figures)
