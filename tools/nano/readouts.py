@@ -1,8 +1,10 @@
 """What the understanding side's training asks of inner states, beside foreseeing text.
 
 Linear readouts that training throws away. Each vision token tells what stands in its part of the
-picture. The markers of the picture to come tell, layer by layer, what it shall show: so a request's
-meaning is gathered early, where the first fusion layers can read it.
+picture, and in the language model's first layers where that part is (the vision tower knows only
+distances). The end marker of a picture tells what is in it altogether. The markers of the picture to
+come tell, layer by layer, what it shall show: so a request's meaning is gathered early, where the first
+fusion layers can read it.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ GRID = 5
 """Merged vision tokens along a picture's side."""
 
 LAYERS = (1, 2, 3, 4, 5)
-"""Whose output is read."""
+"""Whose output is read for the picture to come."""
+
+PLACE_LAYERS, SUMMARY_LAYERS = (0, 1, 2), (1, 2, 3)
 
 _OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 _CELL = {"shape": 1 + len(SHAPES), "color": 1 + len(COLORS), "size": 1 + len(SIZES)}
@@ -36,6 +40,7 @@ _DIGEST = {
     "cell_color": (GRID**2, _CELL["color"]),
     "changed": (1, 1 + GRID**2),
 }
+_COUNTS = len(SHAPES) * (1 + len(COLORS)) + len(SHAPES) + len(COLORS) + 1
 UNKNOWN = -100
 """A label that counts for nothing."""
 
@@ -51,6 +56,16 @@ def cells(scene: Scene) -> dict[str, np.ndarray]:
         for name, words in _WORDS.items():
             found[name][cell_of(thing.x, thing.y)] = 1 + words.index(getattr(thing, name))
     return found | {"background": np.full(GRID**2, BACKGROUNDS.index(scene.background))}
+
+
+def summary(scene: Scene) -> np.ndarray:
+    """How many things of every kind, of every shape, of every colour and in all (counts,)."""
+    kinds, shapes, colors = np.zeros(len(SHAPES) * (1 + len(COLORS))), np.zeros(len(SHAPES)), np.zeros(len(COLORS))
+    for thing in scene.things:
+        kinds[_kind(thing.shape, thing.color)] += 1
+        shapes[SHAPES.index(thing.shape)] += 1
+        colors[tuple(COLORS).index(thing.color)] += 1
+    return np.concatenate([kinds, shapes, colors, [len(scene.things)]]).astype(np.int64)
 
 
 def digest(sample: PromptSample | EditSample | ReferenceSample) -> dict[str, np.ndarray]:
@@ -106,7 +121,9 @@ class Readouts(nn.Module):
         self.cells = nn.Linear(width, sum(_CELL.values()) + len(BACKGROUNDS))
         total = sum(count * classes for count, classes in _DIGEST.values())
         self.digest = nn.ModuleList(nn.Linear(2 * width, total) for _ in LAYERS)
-        for layer in (self.cells, *self.digest):
+        self.place = nn.ModuleList(nn.Linear(width, 2 * GRID) for _ in PLACE_LAYERS)
+        self.summary = nn.ModuleList(nn.Linear(width, _COUNTS * 5) for _ in SUMMARY_LAYERS)
+        for layer in (self.cells, *self.digest, *self.place, *self.summary):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
 
@@ -122,6 +139,22 @@ class Readouts(nn.Module):
             if name == "shape":
                 right = float((scores.argmax(-1) == labels)[labels > 0].float().mean())
         return loss, right
+
+    def picture_loss(self, states: list[Tensor], seen: Tensor, scenes: list[Scene]) -> tuple[Tensor, float]:
+        """Of the pictures' tokens, `seen` (B, n), and of their end markers in every layer's states (B, n, width);
+        and the share of counts above none that the last layer read knows."""
+        place = torch.arange(GRID**2).repeat(len(scenes))
+        loss, right = torch.zeros(()), 0.0
+        for head, layer in zip(self.place, PLACE_LAYERS, strict=True):
+            row, column = head(_normal(states[layer][seen])).float().chunk(2, dim=-1)
+            loss = loss + (F.cross_entropy(row, place // GRID) + F.cross_entropy(column, place % GRID)) / 2
+        ends = F.pad(seen[:, :-1], (1, 0)) & ~seen
+        counts = torch.from_numpy(np.stack([summary(scene) for scene in scenes]))
+        for head, layer in zip(self.summary, SUMMARY_LAYERS, strict=True):
+            scores = head(_normal(states[layer][ends])).float().unflatten(-1, (_COUNTS, 5))
+            loss = loss + F.cross_entropy(scores.flatten(0, 1), counts.flatten(), reduction="sum") / len(scenes) / 5
+            right = float((scores.argmax(-1) == counts)[counts > 0].float().mean())
+        return loss / len(SUMMARY_LAYERS), right
 
     def digest_loss(self, states: list[Tensor], at: Tensor, samples: list) -> tuple[Tensor, float]:
         """Of the markers at `at` (B, 2) in every layer's states (B, n, width), and the share of counts above

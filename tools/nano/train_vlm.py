@@ -183,6 +183,9 @@ def losses(learner: Learner, tasks: Tasks, rng: random.Random, count: int) -> tu
         aside, figures["shapes seen"] = learner.readouts.cell_loss(features, batch.scenes)
         loss = loss + aside
     states = batch.rows.run(learner.tower, features)
+    if batch.scenes:
+        aside, figures["counts seen"] = learner.readouts.picture_loss(states, batch.rows.seen, batch.scenes)
+        loss = loss + 0.5 * aside
     if batch.requests:
         aside, figures[f"{kind} marked"] = learner.readouts.digest_loss(states, batch.rows.last_two, batch.requests)
         loss = loss + 0.2 * aside
