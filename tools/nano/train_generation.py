@@ -103,7 +103,7 @@ def train(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options(parser, minutes=60, plan=PLAN, batch=64, rate=1.5e-3)
-    parser.add_argument("--pictures", type=int, default=32000, help="prompts in store; 3/4 as many edits, 1/4 others")
+    parser.add_argument("--pictures", type=int, default=24000, help="prompts in store; 3/4 as many edits, 1/4 others")
     parser.add_argument("--shift", type=float, default=nano_config().defaults.shift)
     chosen = parser.parse_args()
     train(CHECKPOINT, store(chosen), chosen)
