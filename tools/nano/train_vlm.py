@@ -46,11 +46,11 @@ from .model import RUNS, SIZE, TOKENIZER, nano_config
 from .readouts import Readouts
 from .states import Row, Rows, see, vit_patches
 from .training import Training, optimizers_of, options
-from .words import loosen, told
+from .words import asked, loosen, told
 
 CHECKPOINT = RUNS / "vlm.pt"
 SHARES = {"look": 6, "edit": 3, "compose": 1, "read": 2}
-QUESTION_SHARES = {"what": 2, "color": 2, "count": 3, "where": 3, "yes_no": 5}
+QUESTION_SHARES = {"what": 2, "color": 2, "count": 3, "where": 4, "yes_no": 5}
 CAPTION = 0.5
 """What a token of a caption weighs against one of an answer."""
 
@@ -123,10 +123,10 @@ class Tasks:
             first = sample_question(rng, kind)
             scene = first.scene
             row = self.row().text(self.opening).vit(*self.vit_grid, causal=True)
-            self.ask(row, loosen(rng, first.question), first.answer, 1)
+            self.ask(row, asked(rng, first.question), first.answer, 1)
             second: QuestionSample | None = question_about(rng, scene)
             if second is not None:
-                self.ask(row, loosen(rng, second.question), second.answer, 2)
+                self.ask(row, asked(rng, second.question), second.answer, 2)
             self.ask(row, polish(rng, ASK["caption"].say(rng, False)), caption(scene), 3, CAPTION)
             rows.append(row)
             scenes.append(scene)
@@ -134,9 +134,9 @@ class Tasks:
 
     def ask(self, row: Row, question: str, answer: str, leaf: int, weight: float = 1.0) -> None:
         """Append a question and its answer in the chat template."""
-        asked = self.tokenizer.encode(question + self.turn)
+        given = self.tokenizer.encode(question + self.turn)
         said = self.tokenizer.encode(answer)
-        row.text([*asked, *said, self.tokenizer.eos], leaf, len(asked), weight)
+        row.text([*given, *said, self.tokenizer.eos], leaf, len(given), weight)
 
     def edit(self, rng: random.Random, count: int) -> Batch:
         samples = [sample_edit(rng, rng.choice(EDITS)) for _ in range(count)]

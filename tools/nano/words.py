@@ -16,6 +16,19 @@ _LOOSE = {
 _FILLERS = ("please", "now", "so", "well", "then", "just", "here", "ok", "and", "say")
 
 
+_ASIDES = (
+    "i want to know {x}", "do you know {x}", "can you say {x}", "look at the picture: {x}", "i ask you {x}",
+    "here is a picture. {x}", "{x} answer please",
+)  # fmt: skip
+
+
+def asked(rng: random.Random, question: str) -> str:
+    """A question as it is, or in a longer sentence; and loosened."""
+    if rng.random() < 0.2:
+        question = rng.choice(_ASIDES).format(x=question)
+    return loosen(rng, question)
+
+
 def loosen(rng: random.Random, text: str) -> str:
     """Now and then a small word gone or one too many, so that training leans on the words that matter."""
     words = text.split(" ")
