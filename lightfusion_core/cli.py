@@ -15,6 +15,7 @@ from typing import NoReturn
 from . import __version__
 from .commands.ask import ask
 from .commands.bench import SUBJECTS, bench
+from .commands.bench_shapes import bench_shapes
 from .commands.console import notes
 from .commands.convert import convert
 from .commands.demo import demo
@@ -68,7 +69,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_inspect(add("inspect", help="say what a model file is, and what is wrong with it"))
     _add_convert(add("convert", help="write a model's parts in bf16 or fp8, without what drawing never uses"))
     _add_demo(add("demo", help="draw a sheet of examples with a model"))
-    _add_bench(add("bench", help="measure speed and memory on this machine"))
+    _add_bench(add("bench", help="measure speed and memory on this machine, and how well a model draws"))
     return parser
 
 
@@ -143,6 +144,8 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     subjects = parser.add_subparsers(title="what to measure", metavar="SUBJECT", required=True)
     for subject, shown in SUBJECTS.items():
         _add_measuring(subjects.add_parser(subject, help=shown, description=shown.capitalize() + "."), subject)
+    shown = "how well a model draws, edits and answers in the world of nano"
+    _add_shapes(subjects.add_parser("shapes", help=shown, description=shown.capitalize() + "."))
 
 
 def _add_measuring(parser: argparse.ArgumentParser, subject: str) -> None:
@@ -170,6 +173,18 @@ def _add_measuring(parser: argparse.ArgumentParser, subject: str) -> None:
     parser.set_defaults(run=bench, subject=subject)
 
 
+def _add_shapes(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("measuring").add_argument
+    add("--seed", type=_seed, default=0, help="another draws other prompts, wordings and pictures (default: 0)")
+    add("--count", type=int, default=100, metavar="N", help="requests of each kind (default: %(default)s)")
+    _add_model_parts(parser)
+    add = parser.add_argument_group("output").add_argument
+    add("-o", "--output", default="output/bench.png", metavar="FILE", help="a sheet of pictures (default: %(default)s)")
+    add("--json", metavar="FILE", help="write the scores, 0 to 1, to this file")
+    add("--quiet", action="store_true", help="no progress and no notes on stderr")
+    parser.set_defaults(run=bench_shapes)
+
+
 def _add_drawing(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("drawing, by default as the model was published").add_argument
     add("-o", "--output", metavar="FILE", help="a .png file or a folder (default: in output/, named by the prompt)")
@@ -194,6 +209,11 @@ def _add_schedule(add) -> None:
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:
+    _add_model_parts(parser)
+    _add_manner_of_output(parser)
+
+
+def _add_model_parts(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("model").add_argument
     add("--model", default="nano", metavar="PATH", help="a file, an index of shards, a folder, or nano (default)")
     add("--understanding", metavar="PATH", help="take the understanding side from this Qwen2.5-VL")
@@ -206,7 +226,6 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
         help="of the weights (default: bfloat16 on a GPU, float32 on a CPU)",
     )
     add("--offload", choices=("phases", "groups"), help="keep weights in the main memory: move parts, or layers, in")
-    _add_manner_of_output(parser)
 
 
 def _add_manner_of_output(parser: argparse.ArgumentParser) -> None:

@@ -327,6 +327,36 @@ def test_demo_of_a_model_that_only_draws_shapes(run, folder: Path) -> None:
         refusal(run(*command, "--model", painter, model=False), "was not trained to", "Load another model")
 
 
+# bench
+
+
+def test_bench_leaves_scores_and_a_sheet(run) -> None:
+    """An untrained model follows nothing, and says so in the form that was asked for."""
+    code, out, err = run("bench", "shapes", "--count", 1, "--seed", 3, "--json", "scores.json", "--quiet")
+    assert (code, err) == (0, "")
+    *table, sheet, last = out.splitlines()
+    assert sheet.startswith("output/bench.png") and last == "scores.json"
+    assert any(line.startswith("color attribution") for line in table)
+    scores = json.loads(Path("scores.json").read_text())
+    assert {name: len(part) for name, part in scores.items()} == {"text_to_image": 6, "editing": 2, "questions": 1}
+    assert all(0 <= value <= 1 for part in scores.values() for value in part.values())
+    assert scores["text_to_image"]["position"] == 0
+    assert read_parameters("output/bench.png")["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--count", "0"), "at least 1 request of each kind, found 0"),
+        (("--json", "nowhere/scores.json"), "found no nowhere; make it"),
+        (("-o", "sheet.jpg"), "saved as PNG, found .jpg"),
+    ],
+)
+def test_bench_refuses_before_it_draws(run, arguments: tuple[str, ...], said: str) -> None:
+    refusal(run("bench", "shapes", *arguments), said)
+    assert list(Path().iterdir()) == []
+
+
 def test_a_sheet_of_pictures_of_any_size() -> None:
     tiles = [(Image.new("RGB", size, "red"), "word " * 30) for size in ((64, 64), (1, 40), (2000, 100))]
     sheet = contact_sheet(tiles, columns=2, side=128)
@@ -382,6 +412,7 @@ def test_settings_that_cannot_be_used(run, photo: Path, arguments: tuple[str, ..
         (("generate", "a", "--mask", "m.png"), "unrecognized arguments: --mask m.png"),
         (("generate", "\udcff"), "not valid UTF-8"),
         (("ask", "a", "--manner", "rude"), "invalid choice: 'rude'"),
+        (("bench", "speed"), "invalid choice: 'speed'"),
     ],
 )
 def test_arguments_that_cannot_be_read(run, arguments: tuple[str, ...], said: str) -> None:

@@ -19,9 +19,9 @@ from lightfusion_core import CapabilityError, Guidance, LightFusion, Sampling
 from lightfusion_core.config import TASKS
 from lightfusion_core.images import to_pil
 from lightfusion_core.pipeline import NANO
-from tools.nano.judge import judge_prompt
-from tools.nano.prompts import PromptSample, acceptance_prompts
-from tools.nano.world import Scene, Thing, render
+from lightfusion_core.shapes.judge import judge_prompt
+from lightfusion_core.shapes.prompts import PromptSample, acceptance_prompts
+from lightfusion_core.shapes.world import Scene, Thing, render
 
 FAST = Sampling(steps=4)
 

@@ -21,10 +21,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from lightfusion_core import __version__
-from tools.nano.judge import judge_edit, judge_prompt, judge_scene, read
-from tools.nano.questions import caption
-from tools.nano.samples import EditSample, PromptSample, Wanted
-from tools.nano.world import Background, Scene, Thing
+from lightfusion_core.shapes.judge import judge_edit, judge_prompt, judge_scene, read
+from lightfusion_core.shapes.questions import caption
+from lightfusion_core.shapes.samples import EditSample, PromptSample, Wanted
+from lightfusion_core.shapes.world import Background, Scene, Thing
 from tools.workflows.catalogue import KINDS, WORKFLOWS
 from tools.workflows.schema import read_kind, recording
 from tools.workflows.write import FOLDER, write

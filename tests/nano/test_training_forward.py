@@ -4,20 +4,35 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
+from PIL import Image
+from torch import Tensor
 
 from lightfusion_core import Guidance, LightFusion
-from lightfusion_core.understanding.vision import patchify
-from tools.nano.flow import TextContext, new_generation, velocity
+from lightfusion_core.understanding.answer import CHAT_SYSTEM, chat_prefix
+from lightfusion_core.understanding.vision import CLIP_MEAN, CLIP_STD, Reference, patchify
+from tools.nano.flow import Context, new_generation, velocity
 from tools.nano.model import nano_config
-from tools.nano.states import see, vit_patches
+from tools.nano.states import Row, Rows, see, vit_patches
 from tools.nano.train_vlm import new_tower
 
 PROMPTS = [[1, 40, 41, 42, 2], [1, 2], [1, 50, 51, 52, 53, 54, 55, 56, 2]]
 MARKERS = (3, 4)
 
 
-def relative(found: torch.Tensor, wanted: torch.Tensor) -> float:
+def relative(found: Tensor, wanted: Tensor) -> float:
     return float((found - wanted).norm() / wanted.norm())
+
+
+def random(seed: int, *shape: int) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
+
+
+def resized(pictures: Tensor) -> Tensor:
+    """The VLM's pixels (B, 3, 140, 140) of pictures (B, 128, 128, 3) in 0..1."""
+    pixels = F.interpolate(pictures.permute(0, 3, 1, 2), (140, 140), mode="bicubic", antialias=True).clamp(0, 1)
+    mean, std = (torch.tensor(values).view(-1, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    return (pixels - mean) / std
 
 
 @pytest.fixture(scope="module")
@@ -37,15 +52,72 @@ def model() -> LightFusion:
 @pytest.mark.parametrize(("rows", "columns"), [(4, 4), (2, 3)])
 def test_a_padded_batch_equals_the_engine(model: LightFusion, rows: int, columns: int) -> None:
     """Guards padding, masks and positions of prompts of different lengths in one batch."""
-    x = torch.randn(3, 16, 1, 2 * rows, 2 * columns, generator=torch.Generator().manual_seed(1))
+    x = random(1, 3, 16, 1, 2 * rows, 2 * columns)
     timesteps = [900, 500, 20]
-    context = TextContext(model.understanding, PROMPTS, max(rows, columns), MARKERS)
+    contexts = [Row(MARKERS).text(prompt) for prompt in PROMPTS]
+    context = Context(model.understanding, contexts, None, [[]] * 3, (rows, columns))
     found = velocity(model.generation, x, torch.tensor(timesteps).float(), context)
     for row, prompt in enumerate(PROMPTS):
         conditioning = model.encode(prompt, negative_prompt=[1, 2])
         guided = model.guided(conditioning, columns * 32, rows * 32, Guidance(text=1.0))
         wanted = guided(x[row : row + 1], timesteps[row])
         assert relative(found[row : row + 1], wanted) < 1e-5
+
+
+@torch.no_grad()
+def test_references_equal_the_engine(model: LightFusion) -> None:
+    """One batch of an edit, a composition of two pictures, and references that dropout left only to the VLM or
+    only to the VAE: guards the clean latents' masks, positions and timestep, and which picture is whose."""
+    latents = [random(seed, 16, 1, 8, 8) for seed in range(4)]
+    pictures = torch.rand(4, 128, 128, 3, generator=torch.Generator().manual_seed(2))
+    patches, grid = vit_patches(pictures, model.config)
+    features = see(model.understanding, patches, grid)
+    # which pictures each row has, and what is left of each
+    wanted = [[(0, "both")], [(1, "both"), (2, "both")], [(3, "vit")], [(0, "vae"), (1, "both")]]
+    rows, clean, seen = [], [], []
+    for prompt, parts in zip([*PROMPTS, PROMPTS[0]], wanted, strict=True):
+        row = Row(MARKERS)
+        clean.append([latents[picture] for picture, left in parts if left != "vit"])
+        for picture, left in parts:
+            if left != "vit":
+                row.clean(4, 4)
+            if left != "vae":
+                row.vit(5, 5)
+                seen.append(picture)
+        rows.append(row.text(prompt))
+    x, timesteps = random(1, 4, 16, 1, 8, 8), [900, 500, 20, 700]
+    context = Context(model.understanding, rows, features[seen], clean, (4, 4))
+    found = velocity(model.generation, x, torch.tensor(timesteps).float(), context)
+    pixels = resized(pictures)
+    for row, parts in enumerate(wanted):
+        references = [
+            Reference(None if left == "vae" else pixels[picture], None if left == "vit" else latents[picture][None])
+            for picture, left in parts
+        ]
+        conditioning = model.encode([*PROMPTS, PROMPTS[0]][row], references, negative_prompt=[1, 2])
+        guided = model.guided(conditioning, 128, 128, Guidance(text=1.0))
+        assert relative(found[row : row + 1], guided(x[row : row + 1], timesteps[row])) < 1e-5
+
+
+@torch.no_grad()
+def test_answers_equal_the_engine(model: LightFusion) -> None:
+    """Two questions about one picture in one row: neither sees the other, and both are as in the chat template."""
+
+    class Words:
+        """A tokenizer of three phrases."""
+
+        def encode(self, text: str) -> list[int]:
+            return [70, 71, 72] if CHAT_SYSTEM in text else {"a": [20, 21, 22], "b": [30, 31, 32, 33]}[text[0]]
+
+    picture = torch.rand(1, 128, 128, 3, generator=torch.Generator().manual_seed(3))
+    patches, grid = vit_patches(picture, model.config)
+    row = Row(MARKERS).text([70, 71, 72]).vit(5, 5, causal=True).text([20, 21, 22], 1).text([30, 31, 32, 33], 2)
+    last = Rows([row]).run(model.understanding, see(model.understanding, patches, grid))[-1]
+    pixels = resized(picture)
+    for question, end in (("a", -5), ("b", -1)):
+        prefix, start = chat_prefix(model.encoder, Words(), question, [Reference(pixels[0])])  # type: ignore[arg-type]
+        wanted = model.encoder.add_text(prefix, start).segments[-1].hidden[-1, -1]
+        assert relative(last[0, end], wanted) < 1e-5
 
 
 @torch.no_grad()
@@ -56,3 +128,14 @@ def test_vision_on_a_batch_equals_the_tower(model: LightFusion) -> None:
     wanted = torch.cat([model.understanding.see(one, grid) for one in patches])
     assert relative(see(model.understanding, patches, grid), wanted) < 1e-5
     assert patchify(torch.zeros(3, 140, 140), model.config.vision)[0].shape == patches.shape[1:]
+
+
+def test_pictures_for_the_vlm_equal_the_engine(model: LightFusion) -> None:
+    """Guards the resizing by a matrix against PIL's, up to PIL's rounding to whole levels."""
+    from lightfusion_core.shapes.world import Scene, Thing, render
+    from lightfusion_core.understanding.vision import vit_pixels
+
+    picture = render(Scene((Thing("star", "red", "large", 0.4, 0.6),)))
+    found = vit_patches(torch.from_numpy(picture)[None].float() / 255, model.config)[0][0]
+    wanted = patchify(vit_pixels(Image.fromarray(picture), model.config), model.config.vision)[0]
+    assert (found - wanted).abs().max() < 0.1 and (found - wanted).abs().mean() < 0.01

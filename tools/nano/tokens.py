@@ -8,9 +8,7 @@ from pathlib import Path
 
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 
-from lightfusion_core.understanding.answer import CHAT_SYSTEM, THINK_SYSTEM
-
-from .prompts import (
+from lightfusion_core.shapes.prompts import (
     CATEGORIES,
     EDITS,
     QUESTIONS,
@@ -21,6 +19,7 @@ from .prompts import (
     sample_question,
     sample_reference,
 )
+from lightfusion_core.understanding.answer import CHAT_SYSTEM, THINK_SYSTEM
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
 

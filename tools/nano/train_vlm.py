@@ -1,8 +1,14 @@
 """Stage 2: the understanding side, a small Qwen2.5-VL, trained from nothing as a language and vision model.
 
-Two kinds of batches take turns. Pictures with a question or the wish for a caption, in the chat
-template, causal throughout; and text alone: prompts as the drawing context holds them, each followed
-by a description of what it asks for, so that a prompt's states come to hold its meaning.
+Four kinds of batches take turns:
+
+- look: a picture in the chat template with two questions and the wish for a caption;
+- edit and compose: a drawing context (references, instruction) as the engine lays it out, followed by
+  a description of the change and of the picture that it should give;
+- read: a prompt alone, followed by what it asks for in plain words.
+
+Answers are foreseen token by token. Beside that, linear readouts ask single states for their meaning
+(`readouts.py`).
 
     python -m tools.nano.train_vlm --minutes 30
 """
@@ -10,29 +16,43 @@ by a description of what it asks for, so that a prompt's states come to hold its
 from __future__ import annotations
 
 import argparse
-import math
 import random
-import time
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from lightfusion_core.layout import TokenKind, place, position_ids
+from lightfusion_core.shapes.prompts import (
+    CATEGORIES,
+    EDITS,
+    REFERENCES,
+    sample_edit,
+    sample_prompt,
+    sample_question,
+    sample_reference,
+)
+from lightfusion_core.shapes.questions import caption, question_about
+from lightfusion_core.shapes.samples import QuestionSample
+from lightfusion_core.shapes.wordings import ASK, polish
+from lightfusion_core.shapes.world import Scene, render
 from lightfusion_core.understanding.answer import CHAT_SYSTEM
 from lightfusion_core.understanding.tokenizer import Tokenizer
 from lightfusion_core.understanding.tower import UnderstandingTower
 
-from .edits import sample_edit
 from .model import RUNS, SIZE, TOKENIZER, nano_config
-from .prompts import CATEGORIES, EDITS, sample_caption, sample_prompt, sample_question
-from .questions import caption
-from .states import padded, run_layers, see, vit_patches
-from .world import render
+from .readouts import Readouts
+from .states import Row, Rows, see, vit_patches
+from .training import Training, optimizers_of, options
+from .words import asked, loosen, told
 
 CHECKPOINT = RUNS / "vlm.pt"
-QUESTION_SHARES = {"what": 1, "color": 2, "count": 2, "where": 2, "yes_no": 2, "caption": 3}
+SHARES = {"look": 6, "edit": 3, "compose": 1, "read": 2}
+QUESTION_SHARES = {"what": 2, "color": 2, "count": 3, "where": 4, "yes_no": 5}
+CAPTION = 0.5
+"""What a token of a caption weighs against one of an answer."""
 
 
 def new_tower(seed: int = 0) -> UnderstandingTower:
@@ -52,144 +72,156 @@ def new_tower(seed: int = 0) -> UnderstandingTower:
     return tower
 
 
+def load_tower(checkpoint: Path = CHECKPOINT) -> UnderstandingTower:
+    """The trained tower (the running mean of its weights), frozen."""
+    tower = new_tower()
+    saved = torch.load(checkpoint, weights_only=True)["mean"]
+    tower.load_state_dict({name[6:]: value for name, value in saved.items() if name.startswith("tower.")})
+    return tower.eval().requires_grad_(False)
+
+
+class Learner(nn.Module):
+    """The tower with the readouts that only training has."""
+
+    def __init__(self, seed: int) -> None:
+        super().__init__()
+        self.tower = new_tower(seed)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.readouts = Readouts(nano_config().text.hidden_size)
+
+
+@dataclass
+class Batch:
+    """Rows, the scenes of their pictures in order, and the requests whose markers stand at the rows' ends."""
+
+    rows: Rows
+    scenes: list[Scene]
+    requests: list
+
+
 class Tasks:
-    """Batches of both kinds, from a random generator of their own."""
+    """Batches of every kind."""
 
-    def __init__(self, tokenizer: Tokenizer, seed: int) -> None:
-        self.tokenizer, self.rng, self.config = tokenizer, random.Random(seed), nano_config()
-        special = self.config.special_tokens
-        self.bos, self.eos = special.bos, special.eos
-        self.opening = tokenizer.encode(f"{self.bos}system\n{CHAT_SYSTEM}{self.eos}\n{self.bos}user\n")
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.tokenizer, config = tokenizer, nano_config()
+        special = config.special_tokens
+        self.turn = f"{special.eos}\n{special.bos}assistant\n"
+        self.opening = tokenizer.encode(f"{special.bos}system\n{CHAT_SYSTEM}{special.eos}\n{special.bos}user\n")
+        self.newline = tokenizer.encode("\n")
+        side = round(SIZE / config.vit_image.stride)
+        self.vit_grid = (side, side)
+        self.token_grid = (SIZE // config.token_size,) * 2
 
-    def visual(self, count: int, held_out: bool = False) -> tuple[Tensor, list[list[int]], list[list[int]]]:
-        """Pictures (count, H, W, 3), the ids after the image up to the answer, and the answers' ids."""
-        pictures, questions, answers = [], [], []
+    def row(self) -> Row:
+        return Row((self.tokenizer.sov, self.tokenizer.eov))
+
+    def look(self, rng: random.Random, count: int) -> Batch:
+        rows, scenes = [], []
         for _ in range(count):
-            kind = self.rng.choices(list(QUESTION_SHARES), list(QUESTION_SHARES.values()))[0]
-            if kind == "caption":
-                sample = sample_caption(self.rng, held_out)
-            else:
-                sample = sample_question(self.rng, kind, held_out)
-            pictures.append(render(sample.scene, SIZE))
-            questions.append(self.tokenizer.encode(f"{sample.question}{self.eos}\n{self.bos}assistant\n"))
-            answers.append(self.tokenizer.encode(f"{sample.answer}{self.eos}"))
-        return torch.from_numpy(np.stack(pictures)).float() / 255, questions, answers
+            kind = rng.choices(list(QUESTION_SHARES), list(QUESTION_SHARES.values()))[0]
+            first = sample_question(rng, kind)
+            scene = first.scene
+            row = self.row().text(self.opening).vit(*self.vit_grid, causal=True)
+            self.ask(row, asked(rng, first.question), first.answer, 1)
+            second: QuestionSample | None = question_about(rng, scene)
+            if second is not None:
+                self.ask(row, asked(rng, second.question), second.answer, 2)
+            self.ask(row, polish(rng, ASK["caption"].say(rng, False)), caption(scene), 3, CAPTION)
+            rows.append(row)
+            scenes.append(scene)
+        return Batch(Rows(rows), scenes, [])
 
-    def written(self, count: int) -> tuple[list[list[int]], list[list[int]]]:
-        """Prompts as segments, and what follows each: a newline and a description."""
-        prompts, answers = [], []
-        for _ in range(count):
-            if self.rng.random() < 0.25:
-                edit = sample_edit(self.rng, self.rng.choice(EDITS))
-                text, said = edit.instruction, caption(edit.target) if edit.target.things else "nothing"
-            else:
-                prompt = sample_prompt(self.rng, self.rng.choice(CATEGORIES))
-                text, said = prompt.prompt, caption(prompt.scene)
-            prompts.append([self.tokenizer.bos, *self.tokenizer.encode(text), self.tokenizer.eos])
-            answers.append(self.tokenizer.encode(f"\n{said}{self.eos}"))
-        return prompts, answers
+    def ask(self, row: Row, question: str, answer: str, leaf: int, weight: float = 1.0) -> None:
+        """Append a question and its answer in the chat template."""
+        given = self.tokenizer.encode(question + self.turn)
+        said = self.tokenizer.encode(answer)
+        row.text([*given, *said, self.tokenizer.eos], leaf, len(given), weight)
 
+    def edit(self, rng: random.Random, count: int) -> Batch:
+        samples = [sample_edit(rng, rng.choice(EDITS)) for _ in range(count)]
+        return self.drawing(rng, [((one.source,), one.instruction, told(one), one) for one in samples])
 
-def visual_loss(tower: UnderstandingTower, tasks: Tasks, count: int) -> tuple[Tensor, float]:
-    """The answers' loss, and the share of their tokens that are foreseen."""
-    pictures, questions, answers = tasks.visual(count)
-    patches, grid = vit_patches(pictures, tower.config)
-    features = see(tower, patches, grid)
-    merge = tower.config.vision.spatial_merge_size
-    ids, lengths = padded([q + a for q, a in zip(questions, answers, strict=True)])
-    splits = place(
-        [
-            (TokenKind.TEXT, 1, len(tasks.opening)),
-            (TokenKind.VIT, grid[0] // merge, grid[1] // merge),
-            (TokenKind.TEXT, 1, ids.shape[1]),
-        ]
-    )
-    embed = tower.model.language_model.embed_tokens
-    fixed = torch.tensor([[*tasks.opening, tasks.tokenizer.sov, tasks.tokenizer.eov]]).expand(count, -1)
-    before, after = embed(fixed[:, :-1]), embed(fixed[:, -1:])
-    hidden = torch.cat([before, features.to(before.dtype), after, embed(ids)], dim=1)
-    mask = torch.ones(hidden.shape[1], hidden.shape[1], dtype=torch.bool).tril()[None, None]
-    last = run_layers(tower, hidden, position_ids(splits)[:, None], mask)[-1]
-    asked = torch.tensor([len(q) for q in questions])
-    return _loss(tower, last[:, -ids.shape[1] :], ids, asked, lengths)
+    def compose(self, rng: random.Random, count: int) -> Batch:
+        samples = [sample_reference(rng, rng.choice(REFERENCES)) for _ in range(count)]
+        return self.drawing(rng, [(one.references, one.instruction, told(one), one) for one in samples])
+
+    def read(self, rng: random.Random, count: int) -> Batch:
+        samples = [sample_prompt(rng, rng.choice(CATEGORIES)) for _ in range(count)]
+        return self.drawing(rng, [((), one.prompt, told(one), one) for one in samples])
+
+    def drawing(self, rng: random.Random, requests: list[tuple[tuple[Scene, ...], str, str, object]]) -> Batch:
+        """Drawing contexts, each with a newline and a description behind it and the target's markers."""
+        rows, scenes = [], []
+        for references, text, said, _ in requests:
+            row = self.row()
+            for scene in references:
+                row.clean(*self.token_grid).vit(*self.vit_grid)
+                scenes.append(scene)
+            row.text(self.tokenizer.segment(loosen(rng, text)))
+            answer = self.tokenizer.encode(said)
+            row.text([*self.newline, *answer, self.tokenizer.eos], 1, len(self.newline), CAPTION)
+            rows.append(row.target(*self.token_grid, leaf=2))
+        return Batch(Rows(rows), scenes, [request for *_, request in requests])
 
 
-def written_loss(tower: UnderstandingTower, tasks: Tasks, count: int) -> tuple[Tensor, float]:
-    """The loss over prompts and their descriptions, and the share of the latter that is foreseen."""
-    prompts, answers = tasks.written(count)
-    ids, lengths = padded([p + a for p, a in zip(prompts, answers, strict=True)])
-    hidden = tower.model.language_model.embed_tokens(ids)
-    positions = torch.arange(ids.shape[1]).expand(3, 1, -1)
-    mask = torch.ones(ids.shape[1], ids.shape[1], dtype=torch.bool).tril()[None, None]
-    last = run_layers(tower, hidden, positions, mask)[-1]
-    return _loss(tower, last, ids, torch.tensor([len(p) for p in prompts]), lengths)
+def features_of(tower: UnderstandingTower, scenes: list[Scene]) -> Tensor:
+    """ViT features (pictures, tokens, width) of scenes, drawn here."""
+    pictures = torch.from_numpy(np.stack([render(scene, SIZE) for scene in scenes])).float() / 255
+    return see(tower, *vit_patches(pictures, tower.config))
 
 
-def _loss(tower: UnderstandingTower, last: Tensor, ids: Tensor, asked: Tensor, lengths: Tensor) -> tuple[Tensor, float]:
-    order = torch.arange(ids.shape[1] - 1)
-    answer = (order >= asked[:, None] - 1) & (order < lengths[:, None] - 1)
-    logits = tower.logits(last[:, :-1][answer]).float()
-    targets = ids[:, 1:][answer]
-    return F.cross_entropy(logits, targets), float((logits.argmax(-1) == targets).float().mean())
+def losses(learner: Learner, tasks: Tasks, rng: random.Random, count: int) -> tuple[Tensor, dict[str, float]]:
+    """One batch of a kind that chance chooses."""
+    kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
+    batch: Batch = getattr(tasks, kind)(rng, count // 2 if kind == "compose" else count)
+    figures: dict[str, float] = {}
+    loss = torch.zeros(())
+    features = None
+    if batch.scenes:
+        features = features_of(learner.tower, batch.scenes)
+        aside, figures["shapes seen"] = learner.readouts.cell_loss(features, batch.scenes)
+        loss = loss + aside
+    states = batch.rows.run(learner.tower, features)
+    if batch.scenes:
+        aside, figures["counts seen"] = learner.readouts.picture_loss(states, batch.rows.seen, batch.scenes)
+        loss = loss + 0.5 * aside
+    if batch.requests:
+        aside, figures[f"{kind} marked"] = learner.readouts.digest_loss(states, batch.rows.last_two, batch.requests)
+        loss = loss + 0.2 * aside
+    scores, ids, weight = batch.rows.foreseen(learner.tower, states[-1])
+    said = F.cross_entropy(scores, ids, reduction="none")
+    loss = loss + (said * weight).sum() / weight.sum()
+    right = (scores.argmax(-1) == ids).float()
+    figures |= {f"{kind} loss": float(said.detach().mean()), f"{kind} right": float(right.mean())}
+    if kind == "look":
+        figures["answers right"] = float(right[weight == 1].mean())
+    return loss, figures
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=30, help="how long to train")
-    parser.add_argument("--plan", type=int, default=8000, help="steps over which the learning rate falls")
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--visual", type=float, default=0.67, help="share of batches with pictures")
-    parser.add_argument("--seed", type=int, default=0)
-    options = parser.parse_args()
+    options(parser, minutes=80, plan=4000, batch=32, rate=2e-3)
+    chosen = parser.parse_args()
     RUNS.mkdir(parents=True, exist_ok=True)
-    tokenizer = Tokenizer(TOKENIZER, nano_config().special_tokens)
-    tower = new_tower(options.seed)
-    optimizer = torch.optim.AdamW(tower.parameters(), lr=options.rate, betas=(0.9, 0.98), weight_decay=0.02)
-    step, history = 0, []
-    if CHECKPOINT.exists():
-        saved = torch.load(CHECKPOINT, weights_only=True)
-        tower.load_state_dict(saved["tower"])
-        optimizer.load_state_dict(saved["optimizer"])
-        step, history = saved["step"], saved["history"]
-        print(f"resumed at step {step}")
-    started = saved_at = time.monotonic()
-    while time.monotonic() - started < options.minutes * 60 and step < options.plan:
-        tasks = Tasks(tokenizer, options.seed * 1_000_003 + step)
-        warm = min(1.0, step / 200)
-        share = 0.5 + 0.5 * math.cos(math.pi * min(1.0, step / options.plan))
-        for group in optimizer.param_groups:
-            group["lr"] = options.rate * warm * (0.03 + 0.97 * share)
-        with torch.autocast("cpu", torch.bfloat16):
-            kind = visual_loss if tasks.rng.random() < options.visual else written_loss
-            loss, right = kind(tower, tasks, options.batch)
-        optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        torch.nn.utils.clip_grad_norm_(tower.parameters(), 1.0)
-        optimizer.step()
-        history.append((step, kind is visual_loss, float(loss.detach()), right))
-        step += 1
-        if step % 100 == 0:
-            recent = history[-100:]
-            said = [f"step {step}"]
-            for name, visual in (("seen", True), ("read", False)):
-                rows = [row[2:] for row in recent if row[1] is visual]
-                if rows:
-                    loss_mean, right_mean = np.mean(rows, axis=0)
-                    said.append(f"{name} {loss_mean:.3f} ({right_mean:.3f})")
-            print("  ".join(said), f" {(time.monotonic() - started) / 60:.1f} min", flush=True)
-        if time.monotonic() - saved_at > 120:
-            _save(tower, optimizer, step, history)
-            saved_at = time.monotonic()
-    _save(tower, optimizer, step, history)
-
-
-def _save(tower: UnderstandingTower, optimizer: torch.optim.Optimizer, step: int, history: list) -> None:
-    part = CHECKPOINT.with_suffix(".part")
-    torch.save(
-        {"tower": tower.state_dict(), "optimizer": optimizer.state_dict(), "step": step, "history": history}, part
+    tasks = Tasks(Tokenizer(TOKENIZER, nano_config().special_tokens))
+    learner = Learner(chosen.seed)
+    inner = ("tower.model.language_model.layers.", "tower.model.visual.blocks.", "tower.model.visual.merger.")
+    training = Training(
+        CHECKPOINT,
+        learner,
+        Learner(chosen.seed),
+        optimizers_of(learner, chosen.rate, inner),
+        rate=chosen.rate,
+        plan=chosen.plan,
+        seed=chosen.seed,
     )
-    part.replace(CHECKPOINT)
+
+    def step(rng: random.Random) -> tuple[Tensor, dict[str, float]]:
+        with torch.autocast("cpu", torch.bfloat16):
+            return losses(learner, tasks, rng, chosen.batch)
+
+    training.run(step, chosen.minutes)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,11 @@ import torch
 from diffusers import AutoencoderKLWan
 from PIL import Image
 
-from .judge import judge_scene
-from .scenes import random_scene
+from lightfusion_core.shapes.judge import judge_scene
+from lightfusion_core.shapes.scenes import random_scene
+from lightfusion_core.shapes.world import Scene, render
+
 from .vae_data import to_tensor
-from .world import Scene, render
 
 
 @torch.inference_mode()

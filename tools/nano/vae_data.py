@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .scenes import random_background, random_scene
-from .world import Scene, render
+from lightfusion_core.shapes.scenes import random_background, random_scene
+from lightfusion_core.shapes.world import Scene, render
 
 CROP = 64
 WHOLE_SIZES = ((128, 128),) * 7 + ((96, 96), (160, 160), (160, 96), (96, 128), (128, 192))

@@ -14,11 +14,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from lightfusion_core.config import VAEConfig
+from lightfusion_core.shapes.scenes import random_scene
+from lightfusion_core.shapes.world import render
 
-from .scenes import random_scene
 from .single_frame import encode
 from .vae_data import to_tensor
-from .world import render
 
 _LEAVES = (
     (r"^quant_conv\.", "conv1."),

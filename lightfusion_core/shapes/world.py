@@ -8,7 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .shapes import REACH, SHAPES, coverage
+from .outlines import REACH, SHAPES, coverage
 
 COLORS: dict[str, tuple[int, int, int]] = {
     "red": (220, 35, 40),

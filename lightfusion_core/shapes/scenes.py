@@ -6,7 +6,7 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
-from .shapes import REACH
+from .outlines import REACH
 from .world import BACKGROUNDS, COLORS, PLAIN, SHAPES, SIZES, Background, Scene, Thing
 
 GAP = 0.05

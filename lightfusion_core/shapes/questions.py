@@ -24,6 +24,13 @@ def sample_question(rng: random.Random, kind: str, held_out: bool = False) -> Qu
     return QuestionSample(kind, polish(rng, question), answer, scene)
 
 
+def question_about(rng: random.Random, scene: Scene, held_out: bool = False) -> QuestionSample | None:
+    """A question about a given scene, where one of a randomly chosen kind can be asked of it."""
+    kind, ask = rng.choice(_ABOUT)
+    found = ask(rng, held_out, scene)
+    return found and QuestionSample(kind, polish(rng, found[0]), found[1], scene)
+
+
 def sample_caption(rng: random.Random, held_out: bool = False) -> QuestionSample:
     """The request for a caption and the caption: all things from left to right, then the background."""
     scene = random_scene(rng)
@@ -42,12 +49,24 @@ def _what(rng: random.Random, held_out: bool) -> _Draft:
     return ASK["what"].say(rng, held_out), noun(thing.shape, thing.color), scene
 
 
-def _shape(rng: random.Random, held_out: bool) -> _Draft:
-    scene = random_scene(rng)
+def _of_any(ask: Callable[[random.Random, bool, Scene], tuple[str, str] | None]) -> Callable[..., _Draft]:
+    """A question about some scene: the first of which it can be asked."""
+
+    def draft(rng: random.Random, held_out: bool) -> _Draft:
+        while True:
+            scene = random_scene(rng)
+            found = ask(rng, held_out, scene)
+            if found is not None:
+                return *found, scene
+
+    return draft
+
+
+def _shape(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str] | None:
     thing = rng.choice(scene.things)
     if sum(other.color == thing.color for other in scene.things) > 1:
-        return _shape(rng, held_out)
-    return ASK["shape"].say(rng, held_out, color=thing.color), thing.shape, scene
+        return None
+    return ASK["shape"].say(rng, held_out, color=thing.color), thing.shape
 
 
 def _related(rng: random.Random) -> tuple[Scene, str]:
@@ -65,12 +84,11 @@ def _beside(rng: random.Random, held_out: bool) -> _Draft:
     return ASK["beside"].say(rng, held_out, rel=rel, x=refer(rng, scene, second)), noun(first.shape, first.color), scene
 
 
-def _color(rng: random.Random, held_out: bool) -> _Draft:
-    scene = random_scene(rng)
+def _color(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str] | None:
     thing = rng.choice(scene.things)
     if sum(other.shape == thing.shape for other in scene.things) > 1:
-        return _color(rng, held_out)
-    return ASK["color"].say(rng, held_out, x=f"the {thing.shape}"), thing.color, scene
+        return None
+    return ASK["color"].say(rng, held_out, x=f"the {thing.shape}"), thing.color
 
 
 def _background_color(rng: random.Random, held_out: bool) -> _Draft:
@@ -109,6 +127,17 @@ def _count(rng: random.Random, held_out: bool) -> _Draft:
     return ASK["count"].say(rng, held_out, noun=words), NUMBERS[count], scene
 
 
+def _count_of(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str]:
+    thing = rng.choice(scene.things)
+    shape = rng.choice(SHAPES) if rng.random() < 0.2 else thing.shape
+    alike = sum(other.shape == shape for other in scene.things)
+    colored = sum(other.color == thing.color for other in scene.things)
+    words, count = rng.choice(
+        ((plural(shape), alike), (f"{thing.color} objects", colored), ("objects", len(scene.things)))
+    )
+    return ASK["count"].say(rng, held_out, noun=words), NUMBERS[count]
+
+
 def _where(rng: random.Random, held_out: bool) -> _Draft:
     thing = random_thing(rng)
     place = rng.choice(tuple(PLACES))
@@ -125,8 +154,7 @@ def _where_from(rng: random.Random, held_out: bool) -> _Draft:
     return ASK["where_from"].say(rng, held_out, x=x, y=y), TOWARDS[name], scene
 
 
-def _is_there(rng: random.Random, held_out: bool) -> _Draft:
-    scene = random_scene(rng)
+def _is_there(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str]:
     thing = rng.choice(scene.things)
     shape, color = thing.shape, thing.color
     if rng.random() < 0.5:
@@ -139,17 +167,16 @@ def _is_there(rng: random.Random, held_out: bool) -> _Draft:
             )
         )
     present = any((shape, color) == (other.shape, other.color) for other in scene.things)
-    return ASK["is_there"].say(rng, held_out, y=noun(shape, color)), "yes" if present else "no", scene
+    return ASK["is_there"].say(rng, held_out, y=noun(shape, color)), "yes" if present else "no"
 
 
-def _is_color(rng: random.Random, held_out: bool) -> _Draft:
-    scene = random_scene(rng)
+def _is_color(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str] | None:
     thing = rng.choice(scene.things)
     if sum(other.shape == thing.shape for other in scene.things) > 1:
-        return _is_color(rng, held_out)
+        return None
     color = thing.color if rng.random() < 0.5 else rng.choice([name for name in COLORS if name != thing.color])
     words = ASK["is_color"].say(rng, held_out, x=f"the {thing.shape}", color=color)
-    return words, "yes" if color == thing.color else "no", scene
+    return words, "yes" if color == thing.color else "no"
 
 
 def _is_beside(rng: random.Random, held_out: bool) -> _Draft:
@@ -170,9 +197,17 @@ def _is_number(rng: random.Random, held_out: bool) -> _Draft:
 
 
 _KINDS: dict[str, tuple[Callable[[random.Random, bool], _Draft], ...]] = {
-    "what": (_what, _shape, _beside),
-    "color": (_color, _color, _color, _background_color),
+    "what": (_what, _of_any(_shape), _beside),
+    "color": (_of_any(_color), _of_any(_color), _of_any(_color), _background_color),
     "count": (_count,),
     "where": (_where, _where_from),
-    "yes_no": (_is_there, _is_color, _is_beside, _is_number),
+    "yes_no": (_of_any(_is_there), _of_any(_is_color), _is_beside, _is_number),
 }
+
+_ABOUT = (
+    ("what", _shape),
+    ("color", _color),
+    ("count", _count_of),
+    ("yes_no", _is_there),
+    ("yes_no", _is_color),
+)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from .shapes import SHAPES, coverage, unit_area
+from .outlines import SHAPES, coverage, unit_area
 from .world import BACKGROUNDS, COLORS, SIZES, Background, render_background
 
 Array = NDArray[np.float32]

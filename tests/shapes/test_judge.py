@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from tools.nano.judge import judge_edit, judge_prompt, judge_reference, judge_scene, read
-from tools.nano.prompts import (
+from lightfusion_core.shapes.judge import judge_edit, judge_prompt, judge_reference, judge_scene, read
+from lightfusion_core.shapes.prompts import (
     CATEGORIES,
     EDITS,
     REFERENCES,
@@ -19,8 +19,8 @@ from tools.nano.prompts import (
     sample_prompt,
     sample_reference,
 )
-from tools.nano.scenes import random_scene
-from tools.nano.world import BACKGROUNDS, COLORS, SHAPES, Background, Scene, Thing, render
+from lightfusion_core.shapes.scenes import random_scene
+from lightfusion_core.shapes.world import BACKGROUNDS, COLORS, SHAPES, Background, Scene, Thing, render
 
 DAMAGES = {"clean": (0.0, 0.0), "blurred and noisy": (1.0, 8.0), "badly so": (1.4, 12.0)}
 

@@ -1,0 +1,44 @@
+"""`bench shapes`: how well a model draws, edits and answers in the world of nano."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import Namespace
+from importlib.util import find_spec
+from pathlib import Path
+
+from ..errors import InputError
+from .console import progress
+from .request import describe_model, load
+from .result import check_output, png_name
+
+_CATEGORIES = 8
+
+
+def bench_shapes(arguments: Namespace) -> int:
+    """`lightfusion bench shapes`: a table on stdout, a sheet of pictures, and the scores as JSON where asked for."""
+    if find_spec("scipy") is None:
+        raise InputError("Judging pictures of shapes needs scipy, which is not installed here: pip install scipy.")
+    if arguments.count < 1:
+        raise InputError(f"A benchmark needs at least 1 request of each kind, found {arguments.count}.")
+    from ..images import save_png
+    from ..shapes.bench import Engine, run
+    from .sheet import contact_sheet
+
+    check_output(arguments.output)
+    file, scores = png_name(arguments.output), arguments.json and Path(arguments.json)
+    if scores and not scores.absolute().parent.is_dir():
+        raise InputError(f"{scores}: expected a file in a folder that exists, found no {scores.parent}; make it.")
+    model, _ = load(arguments)
+    start = time.perf_counter()
+    with progress("Drawing", _CATEGORIES * arguments.count, quiet=arguments.quiet) as bar:
+        report = run(Engine(model), arguments.seed, arguments.count, bar.phase, bar.advance)
+    print(report.table())
+    settings = {"command": "bench shapes", "seed": arguments.seed, "count": arguments.count}
+    save_png(contact_sheet(report.tiles(), columns=_CATEGORIES), file, settings | describe_model(arguments, model))
+    print(f"{file}  {time.perf_counter() - start:.0f} s")
+    if scores:
+        scores.write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
+        print(scores)
+    return 0

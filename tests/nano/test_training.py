@@ -1,0 +1,94 @@
+"""What the stages of nano's training rest on: resuming, and what is learned from."""
+
+from __future__ import annotations
+
+import math
+import random
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from lightfusion_core.layout import TokenKind, place, vlm_mask
+from lightfusion_core.shapes.prompts import CATEGORIES, EDITS, REFERENCES, sample_edit, sample_prompt, sample_reference
+from lightfusion_core.shapes.scenes import random_scene
+from tools.nano.attention import bias_of, plain_attention
+from tools.nano.readouts import GRID, UNKNOWN, cells, digest
+from tools.nano.states import Row, Rows
+from tools.nano.training import Training, optimizers_of
+from tools.nano.words import loosen, told
+
+
+def trained(folder: Path, stops: list[int]) -> dict[str, Tensor]:
+    """The weights and their mean after a small training that was stopped and resumed at `stops`."""
+    for stop in stops:
+        module, mean = (nn.Sequential(nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1)) for _ in range(2))
+        for part in (module, mean):
+            for k, parameter in enumerate(part.parameters()):
+                torch.nn.init.constant_(parameter, 0.1 * (k + 1))
+        optimizers = optimizers_of(module, 0.01, ("0.",))
+        training = Training(folder / "small.pt", module, mean, optimizers, rate=0.01, plan=40, seed=5)
+
+        def losses(rng: random.Random, module: nn.Module = module) -> tuple[Tensor, dict[str, float]]:
+            x = torch.randn(16, 4, generator=torch.Generator().manual_seed(rng.getrandbits(32)))
+            loss = (module(x) - x.sum(1, keepdim=True)).square().mean()
+            return loss, {"loss": float(loss.detach())}
+
+        training.run(losses, math.inf, until=stop)
+    return {**module.state_dict(), **{f"mean.{name}": value for name, value in mean.state_dict().items()}}
+
+
+def test_a_resumed_training_is_the_same_training(tmp_path: Path) -> None:
+    """Bit by bit: optimisers' states, the running mean, the chance of every step."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    whole, parts = trained(tmp_path / "a", [40]), trained(tmp_path / "b", [13, 27, 40])
+    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+def test_attention_equals_torchs() -> None:
+    """With fewer key heads than query heads, and a mask that leaves a row nothing."""
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(3, heads, 7, 16, generator=generator) for heads in (6, 2, 2))
+    mask = torch.rand(3, 1, 7, 7, generator=generator) > 0.5
+    mask[:, :, :, 0] = True
+    wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, mask, enable_gqa=True)
+    assert torch.allclose(plain_attention(q, k, v, bias_of(mask, q.dtype)), wanted, atol=1e-6)
+
+
+def test_masks_are_the_layouts() -> None:
+    """A drawing context with two references as one row, against the rules' own mask."""
+    row = Row((3, 4)).clean(4, 4).vit(5, 5).clean(4, 4).vit(5, 5).text([1, 9, 9, 2]).target(4, 4)
+    kinds = [(TokenKind.CLEAN, 4, 4), (TokenKind.VIT, 5, 5)] * 2 + [(TokenKind.TEXT, 1, 4), (TokenKind.NOISY, 4, 4)]
+    assert torch.equal(Rows([row]).mask[0, 0], vlm_mask(place(kinds)))
+
+
+@pytest.mark.parametrize("held_out", [False, True])
+def test_every_request_has_a_description_and_labels(held_out: bool) -> None:
+    rng = random.Random(0)
+    samples = [sample_prompt(rng, name, held_out) for name in CATEGORIES for _ in range(20)]
+    samples += [sample_edit(rng, name, held_out) for name in EDITS for _ in range(20)]
+    samples += [sample_reference(rng, name, held_out) for name in REFERENCES for _ in range(20)]
+    for sample in samples:
+        assert told(sample)
+        labels = digest(sample)
+        assert all((value >= 0).all() or (value == UNKNOWN).all() for value in labels.values())
+
+
+def test_cells_hold_every_thing() -> None:
+    rng = random.Random(1)
+    for _ in range(200):
+        scene = random_scene(rng)
+        found = cells(scene)
+        assert (found["shape"] > 0).sum() == (found["color"] > 0).sum() == len(scene.things)
+        assert all(len(value) == GRID**2 for value in found.values())
+
+
+def test_loosening_keeps_the_words_that_matter() -> None:
+    rng = random.Random(2)
+    text = "put a small red circle to the left of the blue star"
+    loosened = {loosen(rng, text) for _ in range(200)}
+    assert len(loosened) > 10
+    for said in loosened:
+        assert {"small", "red", "circle", "left", "blue", "star"} <= set(said.split())

@@ -1,0 +1,61 @@
+"""Drawing many different requests at once, to look at a model while it is trained. (`LightFusion` draws one
+request at a time; what it draws is the same.)"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lightfusion_core.generation.tower import GenerationTower
+from lightfusion_core.sampling.guidance import Guidance
+from lightfusion_core.sampling.loop import Sampling, make_noise
+from lightfusion_core.sampling.schedule import make_schedule
+from lightfusion_core.sampling.solvers import solver
+
+from .drawings import Pictures, Requests
+from .flow import velocity
+
+Picture = NDArray[np.uint8]
+
+
+@torch.no_grad()
+def draw(
+    tower: GenerationTower,
+    requests: Requests,
+    pictures: Pictures,
+    asked: Sequence[tuple[str, Sequence[Picture]]],
+    seed: int,
+    sampling: Sampling,
+    guidance: Guidance,
+    sides: tuple[str, ...] = ("vit", "vae"),
+) -> list[Picture]:
+    """One picture (H, W, 3) for each text with its reference pictures; picture k has the seed `seed` + k."""
+    drawn: list[Picture] = []
+    for start in range(0, len(asked), 32):
+        part = asked[start : start + 32]
+        texts = [text for text, _ in part]
+        latents = [list(pictures.encode(np.stack(given))) if given and "vae" in sides else [] for _, given in part]
+        with torch.autocast("cpu", torch.bfloat16):
+            features = [
+                list(requests.features(np.stack(given))) if given and "vit" in sides else [] for _, given in part
+            ]
+            full = requests.context(texts, latents, features)
+            empty = requests.context([""] * len(part), latents, features)
+
+        def predict(x: Tensor, sigma: float, timestep: int, full=full, empty=empty) -> Tensor:
+            timesteps = torch.full((len(x),), float(timestep))
+            with torch.autocast("cpu", torch.bfloat16):
+                wanted, other = (velocity(tower, x, timesteps, one).float() for one in (full, empty))
+            return guidance.mix(wanted, other, None, tower.config.dit.patch_size)
+
+        stride = tower.config.vae.stride
+        shape = (tower.config.dit.in_dim, 1, *(side * tower.config.token_size // stride for side in requests.grid))
+        noise = make_noise(shape, range(seed + start, seed + start + len(part)))
+        schedule = make_schedule(sampling.steps, sampling.shift)
+        result = solver(sampling.solver)(predict, noise, schedule, lambda step: None)
+        drawn += list(pictures.decode(result))
+    return drawn

@@ -1,0 +1,82 @@
+"""What training says beside the world's own wordings: loosened requests, and requests in plain words."""
+
+from __future__ import annotations
+
+import random
+
+from lightfusion_core.shapes.questions import caption
+from lightfusion_core.shapes.samples import EditSample, PromptSample, ReferenceSample
+from lightfusion_core.shapes.wordings import background_phrase, listing, noun
+from lightfusion_core.shapes.world import Scene, Thing
+
+_LOOSE = {
+    "the", "a", "an", "of", "in", "to", "is", "are", "there", "it", "me", "i", "that", "this", "does", "do", "can",
+    "you", "please",
+}  # fmt: skip
+_FILLERS = ("please", "now", "so", "well", "then", "just", "here", "ok", "and", "say")
+
+
+_ASIDES = (
+    "i want to know {x}", "do you know {x}", "can you say {x}", "look at the picture: {x}", "i ask you {x}",
+    "here is a picture. {x}", "{x} answer please",
+)  # fmt: skip
+
+
+def asked(rng: random.Random, question: str) -> str:
+    """A question as it is, or in a longer sentence; and loosened."""
+    if rng.random() < 0.2:
+        question = rng.choice(_ASIDES).format(x=question)
+    return loosen(rng, question)
+
+
+def loosen(rng: random.Random, text: str) -> str:
+    """Now and then a small word gone or one too many, so that training leans on the words that matter."""
+    words = text.split(" ")
+    if rng.random() < 0.2:
+        loose = [index for index, word in enumerate(words) if word.lower() in _LOOSE]
+        if loose and len(words) > 2:
+            words.pop(rng.choice(loose))
+    if rng.random() < 0.15:
+        words.insert(rng.randrange(len(words) + 1) if rng.random() < 0.5 else 0, rng.choice(_FILLERS))
+    return " ".join(words)
+
+
+def told(sample: PromptSample | EditSample | ReferenceSample) -> str:
+    """A request in plain words, the same for every wording of it."""
+    if isinstance(sample, ReferenceSample):
+        things = [noun(thing.shape, thing.color) for thing in sample.target.things]
+        return f"{listing(things)} on {background_phrase(sample.target.background)}"
+    if isinstance(sample, PromptSample):
+        return _prompt(sample)
+    if sample.before is None and sample.after is None:
+        change = "background to " + background_phrase(sample.target.background)
+    elif sample.direction is not None:
+        change = f"{_name(sample.before)} {sample.direction}"
+    else:
+        change = f"{_name(sample.before)} to {_name(sample.after)}"
+        if sample.beside:
+            change += f" {sample.beside[0]} {_name(sample.beside[1])}"
+    return f"{change}. {_scene(sample.target)}"
+
+
+def _scene(scene: Scene) -> str:
+    return caption(scene) if scene.things else f"nothing on {background_phrase(scene.background)}"
+
+
+def _prompt(sample: PromptSample) -> str:
+    parts = [noun(item.shape, item.color, item.size, item.count) for item in sample.wanted]
+    if sample.relations:
+        (item,) = sample.relations
+        ends, name = (parts[item.first], parts[item.second]), item.name
+        if name in ("right of", "below"):
+            ends, name = ends[::-1], {"right of": "left of", "below": "above"}[name]
+        text = f"{ends[0]} {name} {ends[1]}"
+    else:
+        text = listing(sorted(parts))
+    places = [item.place for item in sample.wanted if item.place]
+    text = " ".join([text, *places])
+    return text if sample.background is None else f"{text} on {background_phrase(sample.background)}"
+
+
+def _name(thing: Thing | None) -> str:
+    return "nothing" if thing is None else f"{thing.color} {thing.shape}"
