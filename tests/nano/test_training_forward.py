@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from lightfusion_core import Guidance, LightFusion
-from lightfusion_core.understanding.answer import CHAT_SYSTEM, chat_prefix
+from lightfusion_core.understanding.answer import CHAT_SYSTEM, Answerer
 from lightfusion_core.understanding.vision import CLIP_MEAN, CLIP_STD, Reference, patchify
 from tools.nano.flow import Context, new_generation, velocity
 from tools.nano.model import nano_config
@@ -114,10 +114,10 @@ def test_answers_equal_the_engine(model: LightFusion) -> None:
     row = Row(MARKERS).text([70, 71, 72]).vit(5, 5, causal=True).text([20, 21, 22], 1).text([30, 31, 32, 33], 2)
     last = Rows([row]).run(model.understanding, see(model.understanding, patches, grid))[-1]
     pixels = resized(picture)
+    answers = Answerer(model.encoder, Words(), None)  # type: ignore[arg-type]
     for question, end in (("a", -5), ("b", -1)):
-        prefix, start = chat_prefix(model.encoder, Words(), question, [Reference(pixels[0])])  # type: ignore[arg-type]
-        wanted = model.encoder.add_text(prefix, start).segments[-1].hidden[-1, -1]
-        assert relative(last[0, end], wanted) < 1e-5
+        writer, start = answers.chat(question, [Reference(pixels[0])])
+        assert relative(model.understanding.logits(last[:1, end]), writer(start)) < 1e-5
 
 
 @torch.no_grad()
