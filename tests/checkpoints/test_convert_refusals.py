@@ -156,7 +156,13 @@ else:
 
 def start(source: Path, target: Path, what: str) -> subprocess.Popen:
     command = [sys.executable, "-c", PROGRAM, str(source), str(target), what]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, cwd=ROOT, text=True, preexec_fn=heed_interrupts, **pipes)
+
+
+def heed_interrupts() -> None:
+    """As from a terminal: a shell that started these tests in the background makes them ignore Ctrl+C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_disk_that_fills(source: Path, tmp_path: Path) -> None:
