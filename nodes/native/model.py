@@ -16,7 +16,8 @@ import comfy.ops
 import comfy.patcher_extension
 import comfy.supported_models_base
 import torch
-from comfy.ldm.modules.attention import optimized_attention
+from comfy.cli_args import args
+from comfy.ldm.modules.attention import attention_pytorch, attention_sub_quad, optimized_attention
 from torch import Tensor
 
 from ...lightfusion_core.checkpoints.loader import load_generation
@@ -38,7 +39,13 @@ TIMESTEP = "lightfusion_timestep"
 
 def comfy_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
     """The attention that ComfyUI's launch flags choose."""
-    return optimized_attention(q, k, v, q.shape[1], skip_reshape=True, skip_output_reshape=True)
+    chosen = attention_pytorch if _unflagged and q.device.type == "cpu" else optimized_attention
+    return chosen(q, k, v, q.shape[1], skip_reshape=True, skip_output_reshape=True)
+
+
+# On a CPU, and without a flag, ComfyUI takes an attention that reads how much memory is free at every call: a
+# fifth of a small picture's time. torch's fused one needs as little.
+_unflagged = optimized_attention is attention_sub_quad and not args.use_quad_cross_attention
 
 
 class LightFusionNet(GenerationTower):
@@ -210,7 +217,7 @@ def load_model(
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
     dtype = weight_dtype or comfy.model_management.unet_dtype(device=load_device, supported_dtypes=_COMPUTE)
-    operations, stored = comfy.ops.manual_cast, None
+    operations, stored = comfy.ops.disable_weight_init, None
     if dtype == torch.float8_e4m3fn:
         if not comfy.model_management.supports_cast(load_device, dtype):
             raise InputError(f"The device {load_device} does not take fp8 weights: choose another weight dtype.")
