@@ -1,6 +1,8 @@
-"""Inputs for the tiny models, and the measure of agreement."""
+"""Inputs for the tiny models, the measure of agreement, and what a process of tests starts with."""
 
 from __future__ import annotations
+
+import signal
 
 import torch
 from torch import Tensor
@@ -34,3 +36,8 @@ def latents(batch: int, rows: int, columns: int, seed: int = 0) -> Tensor:
 def relative_error(found: Tensor, wanted: Tensor) -> float:
     """The L2 norm of the difference over that of what is wanted."""
     return float((found - wanted).norm() / wanted.norm())
+
+
+def heed_interrupts() -> None:
+    """As from a terminal: a shell that started these tests in the background makes them ignore Ctrl+C."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from samples import heed_interrupts
 from tiny import CONFIG, write_model
 
 from lightfusion_core.cli import main
@@ -501,11 +502,6 @@ def test_a_full_disk_leaves_nothing_half_written(folder: Path, tmp_path: Path) -
     assert err.startswith("error: out/a.png: expected to save a picture")
     assert "free some space" in err
     assert list((tmp_path / "out").iterdir()) == []
-
-
-def heed_interrupts() -> None:
-    """As from a terminal: a shell that started these tests in the background makes them ignore Ctrl+C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 @linux

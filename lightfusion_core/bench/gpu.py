@@ -30,7 +30,6 @@ from .timing import Spread, interleaved, ratio
 
 PICTURE, EDIT = "text to image", "edit, 1 reference"
 _LARGEST_ON_CPU = 1024
-_FP8 = torch.float8_e4m3fn
 
 
 @dataclass(slots=True)
@@ -119,7 +118,7 @@ def _tower(settings: Settings, weights: str) -> GenerationTower:
 
 def random_fp8_generation(settings: Settings) -> GenerationTower:
     """A generation tower whose matrices are held in scaled fp8, multiplied so where the device can."""
-    from ..generation.scaled import Fp8ProductLayers
+    from ..generation.scaled import FP8, Fp8ProductLayers
 
     device, dtype = settings.device, settings.dtype
     tower: GenerationTower = build_generation(settings.config, coupled=False, dtype=dtype, layers=Fp8ProductLayers)
@@ -130,7 +129,7 @@ def random_fp8_generation(settings: Settings) -> GenerationTower:
     }
 
     def dtype_of(name: str) -> torch.dtype:
-        return torch.float32 if keeps_float32(name) else _FP8 if name in scaled else dtype
+        return torch.float32 if keeps_float32(name) else FP8 if name in scaled else dtype
 
     state = random_state(tower, device, dtype_of)
     for layer in scaled.values():

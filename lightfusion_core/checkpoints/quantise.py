@@ -12,7 +12,8 @@ import re
 import torch
 from torch import Tensor
 
-FP8 = torch.float8_e4m3fn
+from ..generation.scaled import FP8
+
 LARGEST = torch.finfo(FP8).max
 
 # The matrices between the towers' streams, which are nearly all of the bytes. What they leave in bf16 is small and

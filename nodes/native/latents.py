@@ -7,11 +7,11 @@ import weakref
 from typing import Any
 
 import comfy.sd
-import torch
 from torch import Tensor
 
 from ...lightfusion_core.config import VAEConfig
 from ...lightfusion_core.errors import InputError
+from .model import LightFusionLatent
 
 _KEPT = 16
 
@@ -20,7 +20,7 @@ class ReferenceLatents:
     """The last latents that were made, by the pixels and the VAE that they come from."""
 
     def __init__(self, config: VAEConfig) -> None:
-        self.config = config
+        self.config, self.format = config, LightFusionLatent(config)
         self.kept: dict[Any, Tensor] = {}
 
     def of(self, vae: comfy.sd.VAE, pixels: Tensor) -> Tensor:
@@ -43,5 +43,4 @@ class ReferenceLatents:
                 f"This VAE's latents have the shape {tuple(latent.shape)}, and the model's have {self.config.z_dim} "
                 "channels: wire the VAE of Load LightFusion."
             )
-        mean, std = (torch.tensor(v).view(1, -1, 1, 1, 1) for v in (self.config.mean, self.config.std))
-        return (latent.float().cpu() - mean) / std
+        return self.format.process_in(latent.float().cpu())

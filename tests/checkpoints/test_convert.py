@@ -23,6 +23,7 @@ from checkpoint_layouts import (
 )
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from samples import relative_error
 from tiny import write_model
 from torch import Tensor
 
@@ -34,10 +35,6 @@ from lightfusion_core.checkpoints.report import inspect
 from lightfusion_core.config import ModelConfig
 
 Expected = tuple[Tensor, Tensor]
-
-
-def relative(found: Tensor, wanted: Tensor) -> float:
-    return float((found - wanted).norm() / wanted.norm())
 
 
 def convert(source: Path, target: Path, **settings) -> Conversion:
@@ -83,8 +80,8 @@ def test_what_is_drawn_is_nearly_the_same(
     """Of a random model, whose guided velocity multiplies every error; a trained one loses a tenth of it."""
     convert(plain, tmp_path / "out", dtype=dtype)
     model = LightFusion.load(tmp_path / "out", device="cpu")
-    assert 0 < relative(velocity(model), expected[0]) < bound
-    assert relative(picture(model), expected[1]) < 0.02
+    assert 0 < relative_error(velocity(model), expected[0]) < bound
+    assert relative_error(picture(model), expected[1]) < 0.02
 
 
 def test_bf16_stays_bit_for_bit(plain: Path, tmp_path: Path) -> None:
@@ -118,7 +115,7 @@ def test_errors_are_those_of_the_files(plain: Path, tmp_path: Path) -> None:
     worst = max((e for e in done.errors if e.part == "generation"), key=lambda e: e.error)
     assert worst.dtype == "F8_E4M3"
     wide = stored[worst.name].float() * stored[f"{worst.name.removesuffix('.weight')}.scale_weight"]
-    assert relative(wide, original[worst.name]) == pytest.approx(worst.error, rel=1e-5)
+    assert relative_error(wide, original[worst.name]) == pytest.approx(worst.error, rel=1e-5)
     assert 0.01 < worst.error < 0.05
     text = str(done)
     assert "blocks.*.ffn.0" in text
@@ -178,7 +175,7 @@ def test_a_coupled_model_keeps_everything(tmp_path: Path) -> None:
     assert done.coupled
     assert model.generation.coupled
     assert not done.left_out
-    assert relative(velocity(model), wanted) < 0.15
+    assert relative_error(velocity(model), wanted) < 0.15
 
 
 @pytest.mark.parametrize("dtype", ["bf16", "fp8"])

@@ -14,6 +14,7 @@ import pytest
 import torch
 from checkpoint_layouts import golden, golden_vae, write
 from safetensors.torch import load_file, save_file
+from samples import heed_interrupts
 
 from lightfusion_core import CheckpointError, InputError
 from lightfusion_core.checkpoints.convert import Converter
@@ -158,11 +159,6 @@ def start(source: Path, target: Path, what: str) -> subprocess.Popen:
     command = [sys.executable, "-c", PROGRAM, str(source), str(target), what]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     return subprocess.Popen(command, cwd=ROOT, text=True, preexec_fn=heed_interrupts, **pipes)
-
-
-def heed_interrupts() -> None:
-    """As from a terminal: a shell that started these tests in the background makes them ignore Ctrl+C."""
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def test_a_disk_that_fills(source: Path, tmp_path: Path) -> None:

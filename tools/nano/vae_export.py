@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import re
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,40 +12,13 @@ from diffusers import AutoencoderKLWan
 from safetensors.torch import save_file
 from torch import Tensor
 
+from lightfusion_core.checkpoints.keys import published
 from lightfusion_core.config import VAEConfig
 from lightfusion_core.shapes.scenes import random_scene
 from lightfusion_core.shapes.world import render
 
 from .single_frame import encode
 from .vae_data import to_tensor
-
-_LEAVES = (
-    (r"^quant_conv\.", "conv1."),
-    (r"^post_quant_conv\.", "conv2."),
-    (r"^((?:en|de)coder)\.conv_in\.", r"\1.conv1."),
-    (r"^((?:en|de)coder)\.norm_out\.", r"\1.head.0."),
-    (r"^((?:en|de)coder)\.conv_out\.", r"\1.head.2."),
-    (r"\.mid_block\.resnets\.0\.", ".middle.0."),
-    (r"\.mid_block\.attentions\.0\.", ".middle.1."),
-    (r"\.mid_block\.resnets\.1\.", ".middle.2."),
-    (r"\.down_blocks\.(\d+)\.resnets\.", r".downsamples.\1.downsamples."),
-    (r"\.up_blocks\.(\d+)\.resnets\.", r".upsamples.\1.upsamples."),
-    (r"\.norm1\.", ".residual.0."),
-    (r"(?<!coder)\.conv1\.", ".residual.2."),
-    (r"\.norm2\.", ".residual.3."),
-    (r"\.conv2\.", ".residual.6."),
-    (r"\.conv_shortcut\.", ".shortcut."),
-)
-
-
-def original_name(name: str, num_res_blocks: int) -> str:
-    """A parameter's name in diffusers to its name in Wan2.2's own files. There the resampler stands in line
-    after the residual blocks, of which the decoder has one more."""
-    name = re.sub(r"\.down_blocks\.(\d+)\.downsampler\.", rf".downsamples.\1.downsamples.{num_res_blocks}.", name)
-    name = re.sub(r"\.up_blocks\.(\d+)\.upsampler\.", rf".upsamples.\1.upsamples.{num_res_blocks + 1}.", name)
-    for pattern, replacement in _LEAVES:
-        name = re.sub(pattern, replacement, name)
-    return name
 
 
 @torch.inference_mode()
@@ -83,7 +55,7 @@ def export(vae: AutoencoderKLWan, config: VAEConfig, folder: Path, count: int = 
     folder.mkdir(parents=True, exist_ok=True)
     state: dict[str, Tensor] = vae.state_dict()
     weights = {
-        original_name(name, config.num_res_blocks): value.to(torch.bfloat16).contiguous()
+        published("vae", name, config.num_res_blocks): value.to(torch.bfloat16).contiguous()
         for name, value in state.items()
     }
     if len(weights) != len(state):
