@@ -136,7 +136,7 @@ def _add(rng: random.Random, held_out: bool) -> EditSample | None:
     y = noun(after.shape, after.color)
     target = replace(scene, things=(*scene.things, after))
     anchor = rng.choice(scene.things)
-    name = next((key for key in RELATIONS if _plainly(after, key, anchor)), None)
+    name = next((key for key in RELATIONS if plainly(after, key, anchor)), None)
     if name is None or rng.random() < 0.4:
         return EditSample("add", ADD.say(rng, held_out, y=y), scene, target, None, after)
     rel = RELATION[name].say(rng, held_out)
@@ -144,7 +144,7 @@ def _add(rng: random.Random, held_out: bool) -> EditSample | None:
     return EditSample("add", text, scene, target, None, after, beside=(name, anchor))
 
 
-def _plainly(first: Thing, relation: str, second: Thing) -> bool:
+def plainly(first: Thing, relation: str, second: Thing) -> bool:
     """Whether a relation holds so that nobody would argue."""
     ux, uy = RELATIONS[relation]
     dx, dy = first.x - second.x, first.y - second.y

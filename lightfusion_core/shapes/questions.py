@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from .edits import refer
+from .edits import plainly, refer
 from .samples import QuestionSample
 from .scenes import RELATIONS, arrange, random_background, random_scene, random_thing, reach, relate, scatter
 from .wordings import ASK, NUMBERS, PLACES, RELATION, background_phrase, listing, noun, plural, polish
@@ -154,6 +154,51 @@ def _where_from(rng: random.Random, held_out: bool) -> _Draft:
     return ASK["where_from"].say(rng, held_out, x=x, y=y), TOWARDS[name], scene
 
 
+def _where_of(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str] | None:
+    thing = rng.choice(scene.things)
+    place = next((name for name, thirds in PLACES.items() if _in_thirds(thing, *thirds)), None)
+    if place is None or not _single(scene, thing):
+        return None
+    return ASK["where"].say(rng, held_out, x=refer(rng, scene, thing)), place
+
+
+def _in_thirds(thing: Thing, across: int, down: int) -> bool:
+    """Whether a thing is in this third of the picture both ways, so that no other place is meant."""
+    return all((at < 0.35, 0.4 < at < 0.6, at > 0.65)[third + 1] for at, third in ((thing.x, across), (thing.y, down)))
+
+
+def _related_in(rng: random.Random, scene: Scene) -> tuple[Thing, str, Thing] | None:
+    """Two things of a scene, the first plainly in a relation to the second."""
+    if len(scene.things) < 2:
+        return None
+    first, second = rng.sample(scene.things, 2)
+    if not (_single(scene, first) and _single(scene, second)):
+        return None
+    name = next((name for name in RELATIONS if plainly(first, name, second)), None)
+    return None if name is None else (first, name, second)
+
+
+def _single(scene: Scene, thing: Thing) -> bool:
+    """Whether the scene has no other thing of this shape and colour."""
+    return sum((thing.shape, thing.color) == (other.shape, other.color) for other in scene.things) == 1
+
+
+def _where_from_of(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str] | None:
+    found = _related_in(rng, scene)
+    if found is None:
+        return None
+    x, y = (refer(rng, scene, thing) for thing in (found[0], found[2]))
+    return ASK["where_from"].say(rng, held_out, x=x, y=y), TOWARDS[found[1]]
+
+
+def _is_beside_of(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str] | None:
+    found = _related_in(rng, scene)
+    if found is None:
+        return None
+    first, name, second = found
+    return _ask_beside(rng, held_out, scene, first, name, second)
+
+
 def _is_there(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str]:
     thing = rng.choice(scene.things)
     shape, color = thing.shape, thing.color
@@ -181,10 +226,17 @@ def _is_color(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, st
 
 def _is_beside(rng: random.Random, held_out: bool) -> _Draft:
     scene, name = _related(rng)
+    first, second = scene.things
+    return *_ask_beside(rng, held_out, scene, first, name, second), scene
+
+
+def _ask_beside(
+    rng: random.Random, held_out: bool, scene: Scene, first: Thing, name: str, second: Thing
+) -> tuple[str, str]:
     asked = name if rng.random() < 0.5 else rng.choice([other for other in RELATIONS if other != name])
-    x, y = (refer(rng, scene, thing) for thing in scene.things)
+    x, y = (refer(rng, scene, thing) for thing in (first, second))
     rel = RELATION[asked].say(rng, held_out)
-    return ASK["is_beside"].say(rng, held_out, x=x, y=y, rel=rel), "yes" if asked == name else "no", scene
+    return ASK["is_beside"].say(rng, held_out, x=x, y=y, rel=rel), "yes" if asked == name else "no"
 
 
 def _is_number(rng: random.Random, held_out: bool) -> _Draft:
@@ -208,6 +260,9 @@ _ABOUT = (
     ("what", _shape),
     ("color", _color),
     ("count", _count_of),
+    ("where", _where_of),
+    ("where", _where_from_of),
     ("yes_no", _is_there),
     ("yes_no", _is_color),
+    ("yes_no", _is_beside_of),
 )

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+import os
 import random
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from torch import Tensor, nn
 from lightfusion_core.layout import TokenKind, place, vlm_mask
 from lightfusion_core.shapes.prompts import CATEGORIES, EDITS, REFERENCES, sample_edit, sample_prompt, sample_reference
 from lightfusion_core.shapes.scenes import random_scene
+from tools.comfyui import free_port
 from tools.nano.attention import bias_of, plain_attention
 from tools.nano.readouts import GRID, UNKNOWN, cells, digest
 from tools.nano.states import Row, Rows
@@ -45,6 +49,26 @@ def test_a_resumed_training_is_the_same_training(tmp_path: Path) -> None:
     (tmp_path / "b").mkdir()
     whole, parts = trained(tmp_path / "a", [40]), trained(tmp_path / "b", [13, 27, 40])
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the loopback interface has another name")
+def test_a_team_trains_what_one_process_trains(tmp_path: Path) -> None:
+    """Two processes on half of each batch, stopped and resumed, against one: gradients are averaged, every process
+    ends with the same weights, and the shared optimiser's state comes back."""
+    alone, team = tmp_path / "alone", tmp_path / "team"
+    member = str(Path(__file__).with_name("team_member.py"))
+    together = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
+    together += ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    for folder, start, stops in ((alone, [sys.executable], ["30"]), (team, together, ["13", "30"])):
+        folder.mkdir()
+        for stop in stops:
+            command = [*start, member, str(folder), stop]
+            subprocess.run(command, env=environment, check=True, timeout=120, capture_output=True)
+    wanted, *found = (torch.load(file) for file in (alone / "0.pt", team / "0.pt", team / "1.pt"))
+    for name, tensor in wanted.items():
+        assert torch.equal(found[0][name], found[1][name]), name
+        assert torch.allclose(found[0][name], tensor, atol=1e-4), name
 
 
 def test_attention_equals_torchs() -> None:

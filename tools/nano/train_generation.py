@@ -93,7 +93,7 @@ def train(
     )  # fmt: skip
     pictures, page = Pictures(), checkpoint.with_name(f"{checkpoint.stem}_sheet.png")
     training.run(
-        lambda rng: losses(tower, drawings, rng, chosen.batch, chosen.shift, sides),
+        lambda rng: losses(tower, drawings, rng, training.team.share(chosen.batch), chosen.shift, sides),
         chosen.minutes,
         lambda: show(mean, drawings.requests, pictures, page, sides),
     )

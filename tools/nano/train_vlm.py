@@ -2,7 +2,7 @@
 
 Four kinds of batches take turns:
 
-- look: a picture in the chat template with two questions and the wish for a caption;
+- look: a picture in the chat template with up to three questions and often the wish for a caption;
 - edit and compose: a drawing context (references, instruction) as the engine lays it out, followed by
   a description of the change and of the picture that it should give;
 - read: a prompt alone, followed by what it asks for in plain words.
@@ -124,10 +124,12 @@ class Tasks:
             scene = first.scene
             row = self.row().text(self.opening).vit(*self.vit_grid, causal=True)
             self.ask(row, asked(rng, first.question), first.answer, 1)
-            second: QuestionSample | None = question_about(rng, scene)
-            if second is not None:
-                self.ask(row, asked(rng, second.question), second.answer, 2)
-            self.ask(row, polish(rng, ASK["caption"].say(rng, False)), caption(scene), 3, CAPTION)
+            for leaf in (2, 3):
+                further: QuestionSample | None = question_about(rng, scene)
+                if further is not None:
+                    self.ask(row, asked(rng, further.question), further.answer, leaf)
+            if rng.random() < 0.5:
+                self.ask(row, polish(rng, ASK["caption"].say(rng, False)), caption(scene), 4, CAPTION)
             rows.append(row)
             scenes.append(scene)
         return Batch(Rows(rows), scenes, [])
@@ -171,9 +173,10 @@ def features_of(tower: UnderstandingTower, scenes: list[Scene]) -> Tensor:
     return see(tower, *vit_patches(pictures, tower.config))
 
 
-def losses(learner: Learner, tasks: Tasks, rng: random.Random, count: int) -> tuple[Tensor, dict[str, float]]:
-    """One batch of a kind that chance chooses."""
-    kind = rng.choices(list(SHARES), list(SHARES.values()))[0]
+def losses(
+    learner: Learner, tasks: Tasks, kind: str, rng: random.Random, count: int
+) -> tuple[Tensor, dict[str, float]]:
+    """One batch of a kind (of `SHARES`)."""
     batch: Batch = getattr(tasks, kind)(rng, count // 2 if kind == "compose" else count)
     figures: dict[str, float] = {}
     loss = torch.zeros(())
@@ -201,7 +204,7 @@ def losses(learner: Learner, tasks: Tasks, rng: random.Random, count: int) -> tu
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options(parser, minutes=80, plan=4000, batch=32, rate=2e-3)
+    options(parser, minutes=80, plan=4500, batch=32, rate=2e-3)
     chosen = parser.parse_args()
     RUNS.mkdir(parents=True, exist_ok=True)
     tasks = Tasks(Tokenizer(TOKENIZER, nano_config().special_tokens))
@@ -218,8 +221,9 @@ def main() -> None:
     )
 
     def step(rng: random.Random) -> tuple[Tensor, dict[str, float]]:
+        (kind,) = random.Random(f"kind {training.step}").choices(list(SHARES), list(SHARES.values()))
         with torch.autocast("cpu", torch.bfloat16):
-            return losses(learner, tasks, rng, chosen.batch)
+            return losses(learner, tasks, kind, rng, training.team.share(chosen.batch))
 
     training.run(step, chosen.minutes)
 

@@ -6,12 +6,14 @@ import argparse
 import math
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from .team import Team
 
 MEAN_DECAY = 0.999
 """Of the running mean of the weights, which is what ships."""
@@ -36,7 +38,7 @@ def optimizers_of(module: nn.Module, rate: float, inner: tuple[str, ...]) -> lis
     chosen = {id(parameter) for parameter in matrices}
     others = [parameter for parameter in module.parameters() if id(parameter) not in chosen]
     return [
-        torch.optim.Muon(matrices, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        Team().optimizer(torch.optim.Muon, matrices, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
         torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.01),
     ]
 
@@ -65,6 +67,7 @@ class Training:
     ) -> None:
         self.checkpoint, self.module, self.mean, self.optimizers = checkpoint, module, mean, optimizers
         self.rate, self.plan, self.seed = rate, plan, seed
+        self.team = Team()
         self.step = 0
         self.log: list[tuple[int, dict[str, float]]] = []
         mean.requires_grad_(False)
@@ -85,32 +88,43 @@ class Training:
         started = saved = time.monotonic()
         recent: list[dict[str, float]] = []
         last = self.plan if until is None else min(until, self.plan)
-        while time.monotonic() - started < minutes * 60 and self.step < last:
-            recent.append(self._advance(losses))
+        over = minutes <= 0
+        while self.step < last and not over:
+            now = time.monotonic()
+            figures, (over, due) = self._advance(losses, (now - started > minutes * 60, now - saved > 120))
+            recent.append(figures)
             if self.step % 50 == 0 or self.step == self.plan:
-                names = dict.fromkeys(name for figures in recent for name in figures)
-                mean = {name: float(np.mean([row[name] for row in recent if name in row])) for name in names}
-                self.log.append((self.step, mean))
+                self._note(recent, (now - started) / 60)
                 recent = []
-                said = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())
-                print(f"step {self.step}  {said}  {(time.monotonic() - started) / 60:.1f} min", flush=True)
-            if time.monotonic() - saved > 120:
+            if due:
                 self.save()
                 saved = time.monotonic()
-            if show is not None and self.step % 1000 == 0:
+            if show is not None and self.team.leads and self.step % 1000 == 0:
                 show()
         self.save()
-        if show is not None:
+        if show is not None and self.team.leads:
             show()
 
-    def _advance(self, losses: Losses) -> dict[str, float]:
+    def _note(self, recent: list[dict[str, float]], minutes: float) -> None:
+        """Log and print the means of the last steps' figures."""
+        names = dict.fromkeys(name for figures in recent for name in figures)
+        mean = {name: float(np.mean([row[name] for row in recent if name in row])) for name in names}
+        self.log.append((self.step, mean))
+        if self.team.leads:
+            said = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())
+            print(f"step {self.step}  {said}  {minutes:.1f} min", flush=True)
+
+    def _advance(self, losses: Losses, said: Sequence[bool]) -> tuple[dict[str, float], list[bool]]:
+        """One step; its figures, and what the team's leader said."""
         fall = 0.5 + 0.5 * math.cos(math.pi * min(1.0, self.step / self.plan))
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.rate * min(1.0, (self.step + 1) / 100) * (0.02 + 0.98 * fall)
-        loss, figures = losses(random.Random(self.seed * 1_000_003 + self.step))
+        chance = self.seed * 1_000_003 + self.step * self.team.count + self.team.rank
+        loss, figures = losses(random.Random(chance))
         self.module.zero_grad(set_to_none=True)
         loss.backward()
+        heard = self.team.average(self.module.parameters(), said)
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
@@ -118,15 +132,18 @@ class Training:
         with torch.no_grad():
             torch._foreach_lerp_(list(self.mean.parameters()), list(self.module.parameters()), 1 - decay)
         self.step += 1
-        return figures
+        return figures, heard
 
     def save(self) -> None:
         """Write the checkpoint whole or not at all, and the plot."""
+        optimizers = [self.team.state_of(optimizer) for optimizer in self.optimizers]
+        if not self.team.leads:
+            return
         part = self.checkpoint.with_suffix(".part")
         state = {
             "weights": self.module.state_dict(),
             "mean": self.mean.state_dict(),
-            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "optimizers": optimizers,
             "step": self.step,
             "log": self.log,
         }

@@ -13,8 +13,11 @@ _LOOSE = {
     "the", "a", "an", "of", "in", "to", "is", "are", "there", "it", "me", "i", "that", "this", "does", "do", "can",
     "you", "please",
 }  # fmt: skip
-_FILLERS = ("please", "now", "so", "well", "then", "just", "here", "ok", "and", "say")
-
+_FILLERS = (
+    "please", "now", "so", "well", "then", "just", "here", "ok", "and", "say", "really", "kindly", "maybe", "simply",
+    "again", "today", "hello", "thanks", "dear", "if possible", "for me", "as you can", "you know", "i think",
+)  # fmt: skip
+_LETTERS = "abcdefghijklmnopqrstuvwxyz"
 
 _ASIDES = (
     "i want to know {x}", "do you know {x}", "can you say {x}", "look at the picture: {x}", "i ask you {x}",
@@ -36,8 +39,11 @@ def loosen(rng: random.Random, text: str) -> str:
         loose = [index for index, word in enumerate(words) if word.lower() in _LOOSE]
         if loose and len(words) > 2:
             words.pop(rng.choice(loose))
-    if rng.random() < 0.15:
-        words.insert(rng.randrange(len(words) + 1) if rng.random() < 0.5 else 0, rng.choice(_FILLERS))
+    if rng.random() < 0.25:
+        # Half of the time a word of chance letters: a word that training never says must not weigh either.
+        unknown = "".join(rng.choice(_LETTERS) for _ in range(rng.randint(2, 7)))
+        filler = rng.choice((rng.choice(_FILLERS), unknown))
+        words.insert(rng.randrange(len(words) + 1) if rng.random() < 0.5 else 0, filler)
     return " ".join(words)
 
 
