@@ -1,14 +1,16 @@
 """From files to modules: built without allocation, then given the mapped weights (no second copy).
 
 Loading is strict: every tensor that a module has must be there in its shape, and nothing else may be. A scaled fp8
-weight stays as it is stored where the module's layer has a method `hold_scale`, and is multiplied out elsewhere.
+weight stays as it is stored where the module's layer has a method `hold_scale`, and is multiplied out elsewhere;
+such layers may also be given fp8 made here of other weights.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +18,13 @@ from torch import Tensor, nn
 from ..config import ModelConfig
 from ..errors import CheckpointError
 from ..generation.layers import Attention, Layers, TorchLayers, attention
+from ..generation.scaled import FP8
 from ..generation.tower import GenerationTower, keeps_float32
 from ..generation.vae import ImageVAE
 from ..understanding.tower import UnderstandingTower
 from .header import Entry
 from .model import config_source
+from .quantise import quantise, scale_for, takes_fp8
 from .reader import Checkpoint
 
 _Module = TypeVar("_Module", bound=nn.Module)
@@ -114,25 +118,24 @@ def load_generation(
     attention: Attention = attention,
     kind: type[_Tower] = GenerationTower,  # type: ignore[assignment]  # no defaults for type variables
     *,
-    stored: torch.dtype | None = None,
+    fp8: bool = False,
 ) -> _Tower:
     """The generation tower of a checkpoint, frozen or coupled as its weights say.
 
     Args:
         dtype: what it computes in.
-        stored: what the matrices are held in, for `layers` that cast them at use; `dtype` when None.
+        fp8: hold the blocks' matrices in scaled fp8, which `layers` must have a `hold_scale` for.
 
     Raises:
         CheckpointError: see `fill`.
     """
     coupled = is_coupled(checkpoint)
     tower = build_generation(config, coupled=coupled, dtype=dtype, layers=layers, attention=attention, kind=kind)
-    matrices = {f"{name}.weight" for name, part in tower.named_modules() if isinstance(part, nn.Linear)}
 
     def dtype_of(name: str) -> torch.dtype:
         if keeps_float32(name):
             return torch.float32
-        return stored if stored is not None and name in matrices else dtype
+        return FP8 if fp8 and takes_fp8("generation", name) else dtype
 
     return fill(tower, checkpoint, "generation", device, dtype_of, () if coupled else UNUSED_IN_FROZEN)
 
@@ -169,16 +172,25 @@ def fill(
     state = {}
     for name in module.state_dict():
         tensor, scale = checkpoint.stored(part, name)
+        wanted = dtype_of(name)
         if scale is not None and tensor.dtype.itemsize == 1 and name in scaled:
             scaled[name].hold_scale(scale.to(device))
             state[name] = tensor.to(device)
         else:
             tensor = tensor if scale is None else tensor.float() * scale
-            state[name] = tensor.to(device, dtype_of(name))
+            state[name] = _as_fp8(tensor, scaled[name], device) if wanted == FP8 else tensor.to(device, wanted)
         if not is_finite(state[name]):
-            _refuse_values(checkpoint.entries[part, name], tensor, dtype_of(name))
+            _refuse_values(checkpoint.entries[part, name], tensor, wanted)
     module.load_state_dict(state, strict=False, assign=True)  # what is there was compared; scales are set already
     return module.eval().requires_grad_(False)
+
+
+def _as_fp8(tensor: Tensor, layer: Any, device: torch.device) -> Tensor:
+    """A matrix in fp8 on the device; the layer is given its scale."""
+    largest = float(tensor.abs().amax())
+    scale = scale_for(largest) if math.isfinite(largest) else 1.0  # what is not finite is refused by the caller
+    layer.hold_scale(torch.tensor(scale, device=device))
+    return quantise(tensor, scale).to(device)
 
 
 def require_fit(checkpoint: Checkpoint, part: str, module: nn.Module, ignored: tuple[str, ...] = ()) -> None:

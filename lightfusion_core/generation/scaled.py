@@ -39,11 +39,7 @@ class ScaledLinear(nn.Linear):
 
     def multiply(self, x: Tensor) -> Tensor:
         """x (n, in) to (n, out)."""
-        weight = widened(self.weight, x.dtype).t()
-        # The scale goes into the product itself: the weight is never written out in full precision
-        if self.bias is None:
-            return torch.addmm(x.new_zeros(()), x, weight, beta=0, alpha=self._factor)
-        return torch.addmm(self.bias.to(x.dtype), x, weight, alpha=self._factor)
+        return scaled_product(x, self.weight, self._factor, self.bias)
 
 
 class Fp8ProductLinear(ScaledLinear):
@@ -65,6 +61,15 @@ class Fp8ProductLayers(TorchLayers):
     """Layers that keep scaled weights as they are stored and multiply in fp8 where that is possible."""
 
     Linear = Fp8ProductLinear
+
+
+def scaled_product(x: Tensor, weight: Tensor, factor: float, bias: Tensor | None) -> Tensor:
+    """x (n, k) times the transpose of weight (m, k) * factor, plus bias: (n, m) in x's dtype."""
+    wide = widened(weight, x.dtype).t()
+    # The factor goes into the product itself: the weight is never written out in full precision
+    if bias is None:
+        return torch.addmm(x.new_zeros(()), x, wide, beta=0, alpha=factor)
+    return torch.addmm(bias.to(x.dtype), x, wide, alpha=factor)
 
 
 def widened(weight: Tensor, dtype: torch.dtype) -> Tensor:

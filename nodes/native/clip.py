@@ -13,7 +13,6 @@ from typing import Any
 import comfy.hooks
 import comfy.model_management
 import comfy.model_patcher
-import comfy.ops
 import comfy.patcher_extension
 import comfy.sd
 import torch
@@ -32,6 +31,7 @@ from ...lightfusion_core.understanding.tower import UnderstandingTower
 from ...lightfusion_core.understanding.vision import Reference
 from .conditioning import to_tensor
 from .latents import ReferenceLatents
+from .scaled import ScaledOperations
 
 
 class TextTokens:
@@ -86,7 +86,7 @@ class UnderstandingModel(nn.Module):
         super().__init__()
         self.config, self.dtypes = config, {dtype}
         offload_device = comfy.model_management.text_encoder_offload_device()
-        self.tower = load_understanding(checkpoint, config, dtype, offload_device, comfy.ops.manual_cast)
+        self.tower = load_understanding(checkpoint, config, dtype, offload_device, ScaledOperations)
         self.encoder = Encoder(self.tower, config, (tokenizer.sov, tokenizer.eov), coupled)
         self.coupling = Coupling(self.tower)
         self.answers = Answerer(self.encoder, tokenizer, self.coupling.builder)

@@ -57,7 +57,7 @@ def describe(model: str, parts: tuple[Any, Any, Any]) -> dict[str, Any]:
     return {
         "name": net.config.name,
         "bytes": sum(part.model_size() for part in (patcher, clip.patcher, vae.patcher)),
-        "dtype": str(net.patch_embedding.weight.dtype).removeprefix("torch."),
+        "dtype": str(net.blocks[0].self_attn.q.weight.dtype).removeprefix("torch."),
         "coupled": net.coupled,
         "nano": model == folders.NANO,
     }

@@ -29,6 +29,7 @@ from ...lightfusion_core.generation.context import Context, ContextBuilder, VLML
 from ...lightfusion_core.generation.tower import GenerationTower
 from ...lightfusion_core.sampling.schedule import timestep_of
 from .conditioning import KEY, BatchedBranches, BranchCond, branch_of
+from .scaled import ScaledOperations
 
 RUN = "lightfusion_run"
 """The name of a run's context object in the transformer options."""
@@ -207,8 +208,9 @@ def load_model(
     """The MODEL of a checkpoint, on the device where ComfyUI keeps idle models.
 
     Args:
-        weight_dtype: how weights are held; None for what the device runs best. float8_e4m3fn holds the matrices
-            alone, and the host says in which dtype the device computes with them.
+        weight_dtype: how weights are held; None for scaled fp8 where the file has it, else for what the device runs
+            best. float8_e4m3fn holds the blocks' matrices alone, with a scale each, and the host says in which dtype
+            the device computes with them.
 
     Raises:
         CheckpointError: see `load_generation`.
@@ -216,18 +218,21 @@ def load_model(
     """
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
-    dtype = weight_dtype or comfy.model_management.unet_dtype(device=load_device, supported_dtypes=_COMPUTE)
-    operations, stored = comfy.ops.disable_weight_init, None
-    if dtype == torch.float8_e4m3fn:
-        if not comfy.model_management.supports_cast(load_device, dtype):
-            raise InputError(f"The device {load_device} does not take fp8 weights: choose another weight dtype.")
-        stored, dtype = dtype, comfy.model_management.unet_manual_cast(dtype, load_device, _COMPUTE)
-        operations = comfy.ops.pick_operations(stored, dtype, load_device)
+    fp8 = weight_dtype == torch.float8_e4m3fn or (weight_dtype is None and checkpoint.is_scaled("generation"))
+    if fp8 and not comfy.model_management.supports_cast(load_device, torch.float8_e4m3fn):
+        raise InputError(f"The device {load_device} does not take fp8 weights: choose another weight dtype.")
+    if fp8:
+        dtype = comfy.model_management.unet_manual_cast(torch.float8_e4m3fn, load_device, _COMPUTE)
+    else:
+        dtype = weight_dtype or comfy.model_management.unet_dtype(device=load_device, supported_dtypes=_COMPUTE)
     net = load_generation(
-        checkpoint, config, dtype, offload_device, operations, comfy_attention, LightFusionNet, stored=stored
-    )
+        checkpoint, config, dtype, offload_device, ScaledOperations if fp8 else comfy.ops.disable_weight_init,
+        comfy_attention, LightFusionNet, fp8=fp8,
+    )  # fmt: skip
     model = LightFusionModel(LightFusionSettings(config), net)
-    patcher_class = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    # Newer ComfyUI's own patcher may cast weights by itself, and knows nothing of a scale beside them
+    newer = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
+    patcher_class = comfy.model_patcher.ModelPatcher if fp8 else newer
     patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, KEY, carry_run)
     return patcher

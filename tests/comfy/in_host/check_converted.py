@@ -23,10 +23,13 @@ def converted(dtype: str, name: str = "tiny") -> Path:
     return target
 
 
-def drawn(folder: Path, name: str = "tiny") -> Tensor:
+def loaded(folder: Path, dtype: str = "default") -> tuple[Any, Any, Any]:
     own = "from the model"
-    parts = node("LightFusionLoad", model=f"{folder.name}/", understanding=own, vae=own, weight_dtype="default")
-    return ksample(parts[0], name=f"{name}/")
+    return node("LightFusionLoad", model=f"{folder.name}/", understanding=own, vae=own, weight_dtype=dtype)
+
+
+def drawn(folder: Path, name: str = "tiny") -> Tensor:
+    return ksample(loaded(folder)[0], name=f"{name}/")
 
 
 def check_a_converted_model_draws_nearly_the_same() -> dict[str, float]:
@@ -43,6 +46,24 @@ def check_a_converted_coupled_model_draws_nearly_the_same() -> dict[str, float]:
     wanted = ksample(load("coupled/")[0], name="coupled/")
     found = {"bf16": _error(drawn(converted("bf16", "coupled"), "coupled"), wanted)}
     assert 0 < found["bf16"] <= 0.05, found
+    return found
+
+
+def check_a_scaled_file_stays_fp8() -> dict[str, float]:
+    """Matrices of both towers are held as they are stored, and draw what the same numbers draw in float32."""
+    folder = converted("fp8")
+    model, clip, _ = loaded(folder)
+    wide = loaded(folder, "float32")[0]
+    assert model.model.diffusion_model.blocks[0].ffn[0].weight.dtype == torch.float8_e4m3fn
+    layer = clip.cond_stage_model.tower.model.language_model.layers[0].mlp.up_proj
+    assert layer.weight.dtype == torch.float8_e4m3fn and layer.scale_weight is not None
+    assert wide.model.diffusion_model.blocks[0].ffn[0].weight.dtype == torch.float32
+    found = {
+        "error": _error(ksample(model), ksample(wide)),
+        "of float32's bytes": model.model_size() / wide.model_size(),
+    }
+    assert found["error"] <= 1e-5, found
+    assert found["of float32's bytes"] <= 0.6, found  # in so small a model the rest weighs much
     return found
 
 
