@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=PLAN // 10)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--rate", type=float, default=1.5e-3)
-    parser.add_argument("--pictures", type=int, default=24000)
+    parser.add_argument("--pictures", type=int, default=48000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=100, help="requests of each kind (default: %(default)s)")
     parser.add_argument("--only", choices=VARIANTS, nargs="+", default=list(VARIANTS))

@@ -119,7 +119,7 @@ class Drawings:
         kept: a file that keeps the latents between runs.
     """
 
-    def __init__(self, requests: Requests, counts: dict[str, int], seed: int, kept: Path) -> None:
+    def __init__(self, requests: Requests, counts: dict[str, int], seed: str, kept: Path) -> None:
         self.requests = requests
         self.made: dict[str, list[Request]] = {}
         scenes: list[Scene] = []

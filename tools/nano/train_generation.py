@@ -26,6 +26,7 @@ from .draw import draw
 from .drawings import TASKS, Drawings, Pictures, Requests, request
 from .flow import new_generation, velocity
 from .model import RUNS, SIZE, TOKENIZER, nano_config, read_vae_config
+from .team import Team
 from .train_vlm import load_tower
 from .training import Training, optimizers_of, options, sheet
 
@@ -75,10 +76,12 @@ def show(
 
 
 def store(chosen: argparse.Namespace) -> Drawings:
-    """The requests to learn from, on the frozen understanding side."""
+    """The requests to learn from, on the frozen understanding side; each process of a team has its own."""
     requests = Requests(Tokenizer(TOKENIZER, nano_config().special_tokens), load_tower())
-    counts = {"draw": chosen.pictures, "edit": chosen.pictures * 3 // 4, "compose": chosen.pictures // 4}
-    return Drawings(requests, counts, chosen.seed, RUNS / "drawings.pt")
+    team = Team()
+    count = team.share(chosen.pictures)
+    counts = {"draw": count, "edit": count * 3 // 4, "compose": count // 4}
+    return Drawings(requests, counts, f"{chosen.seed}/{team.rank}", RUNS / f"drawings{team.rank}.pt")
 
 
 def train(
@@ -103,7 +106,7 @@ def train(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options(parser, minutes=60, plan=PLAN, batch=64, rate=1.5e-3)
-    parser.add_argument("--pictures", type=int, default=24000, help="prompts in store; 3/4 as many edits, 1/4 others")
+    parser.add_argument("--pictures", type=int, default=48000, help="prompts in store; 3/4 as many edits, 1/4 others")
     parser.add_argument("--shift", type=float, default=nano_config().defaults.shift)
     chosen = parser.parse_args()
     train(CHECKPOINT, store(chosen), chosen)
