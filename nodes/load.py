@@ -43,8 +43,8 @@ class LoadLightFusion(io.ComfyNode):
                     "weight_dtype",
                     options=["default", "bfloat16", "float32", "fp8_e4m3fn"],
                     default="default",
-                    tooltip="How the generation side's weights are held. default: scaled fp8 where the file has it, else "
-                    "what the device runs best. fp8_e4m3fn: half of bfloat16's memory, a little less exact.",
+                    tooltip="How the generation side's weights are held. default: scaled fp8 where the file has it, "
+                    "else what the device runs best. fp8_e4m3fn: half of bfloat16's memory, a little less exact.",
                 ),
             ],
             outputs=[io.Model.Output(), io.Clip.Output(), io.Vae.Output()],
