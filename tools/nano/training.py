@@ -47,7 +47,7 @@ class Training:
     """A run that resumes from its checkpoint.
 
     Args:
-        checkpoint: the file; a plot of the log stands beside it.
+        checkpoint: the file; a plot of the log stands beside it. One of weights alone is where a training begins.
         module: what is trained. A running mean of its weights is kept with it.
         mean: a copy of the module for the running mean.
         optimizers: of the module.
@@ -75,9 +75,10 @@ class Training:
             saved = torch.load(checkpoint, weights_only=True)
             module.load_state_dict(saved["weights"])
             mean.load_state_dict(saved["mean"])
-            for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
-                optimizer.load_state_dict(state)
-            self.step, self.log = saved["step"], saved["log"]
+            if "step" in saved:
+                for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
+                    optimizer.load_state_dict(state)
+                self.step, self.log = saved["step"], saved["log"]
             print(f"resumed at step {self.step}", flush=True)
 
     def run(
