@@ -262,7 +262,11 @@ _ABOUT = (
     ("count", _count_of),
     ("where", _where_of),
     ("where", _where_from_of),
+    ("where", _where_from_of),
+    ("where", _where_from_of),
     ("yes_no", _is_there),
     ("yes_no", _is_color),
     ("yes_no", _is_beside_of),
+    ("yes_no", _is_beside_of),
 )
+"""Relations more often than the rest: they are the hardest, and few scenes allow a question about them."""

@@ -50,7 +50,7 @@ from .words import asked, loosen, told
 
 CHECKPOINT = RUNS / "vlm.pt"
 SHARES = {"look": 6, "edit": 3, "compose": 1, "read": 2}
-QUESTION_SHARES = {"what": 2, "color": 2, "count": 3, "where": 4, "yes_no": 5}
+QUESTION_SHARES = {"what": 2, "color": 1, "count": 2, "where": 5, "yes_no": 4}
 CAPTION = 0.5
 """What a token of a caption weighs against one of an answer."""
 
@@ -204,7 +204,7 @@ def losses(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options(parser, minutes=80, plan=4500, batch=32, rate=2e-3)
+    options(parser, minutes=80, plan=6000, batch=32, rate=2e-3)
     chosen = parser.parse_args()
     RUNS.mkdir(parents=True, exist_ok=True)
     tasks = Tasks(Tokenizer(TOKENIZER, nano_config().special_tokens))
