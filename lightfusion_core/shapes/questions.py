@@ -15,20 +15,23 @@ from .world import COLORS, PLAIN, SHAPES, Scene, Thing
 TOWARDS = {"left of": "left", "right of": "right", "above": "above", "below": "below"}
 """The answer to where one thing is, seen from another."""
 
-_Draft = tuple[str, str, Scene]
+_Said = tuple[str, str, tuple[Thing, ...]]
+"""A question, its answer, and the things that it names, as `QuestionSample` has them."""
+
+_Draft = tuple[_Said, Scene]
 
 
 def sample_question(rng: random.Random, kind: str, held_out: bool = False) -> QuestionSample:
     """A question of one kind (of `QUESTIONS`), its answer and the scene that it is about."""
-    question, answer, scene = rng.choice(_KINDS[kind])(rng, held_out)
-    return QuestionSample(kind, polish(rng, question), answer, scene)
+    (question, answer, about), scene = rng.choice(_KINDS[kind])(rng, held_out)
+    return QuestionSample(kind, polish(rng, question), answer, scene, about)
 
 
 def question_about(rng: random.Random, scene: Scene, held_out: bool = False) -> QuestionSample | None:
     """A question about a given scene, where one of a randomly chosen kind can be asked of it."""
     kind, ask = rng.choice(_ABOUT)
     found = ask(rng, held_out, scene)
-    return found and QuestionSample(kind, polish(rng, found[0]), found[1], scene)
+    return found and QuestionSample(kind, polish(rng, found[0]), found[1], scene, found[2])
 
 
 def sample_caption(rng: random.Random, held_out: bool = False) -> QuestionSample:
@@ -46,10 +49,10 @@ def caption(scene: Scene) -> str:
 def _what(rng: random.Random, held_out: bool) -> _Draft:
     scene = random_scene(rng, 1)
     thing = scene.things[0]
-    return ASK["what"].say(rng, held_out), noun(thing.shape, thing.color), scene
+    return (ASK["what"].say(rng, held_out), noun(thing.shape, thing.color), (thing,)), scene
 
 
-def _of_any(ask: Callable[[random.Random, bool, Scene], tuple[str, str] | None]) -> Callable[..., _Draft]:
+def _of_any(ask: Callable[[random.Random, bool, Scene], _Said | None]) -> Callable[..., _Draft]:
     """A question about some scene: the first of which it can be asked."""
 
     def draft(rng: random.Random, held_out: bool) -> _Draft:
@@ -57,16 +60,16 @@ def _of_any(ask: Callable[[random.Random, bool, Scene], tuple[str, str] | None])
             scene = random_scene(rng)
             found = ask(rng, held_out, scene)
             if found is not None:
-                return *found, scene
+                return found, scene
 
     return draft
 
 
-def _shape(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str] | None:
+def _shape(rng: random.Random, held_out: bool, scene: Scene) -> _Said | None:
     thing = rng.choice(scene.things)
     if sum(other.color == thing.color for other in scene.things) > 1:
         return None
-    return ASK["shape"].say(rng, held_out, color=thing.color), thing.shape
+    return ASK["shape"].say(rng, held_out, color=thing.color), thing.shape, (thing,)
 
 
 def _related(rng: random.Random) -> tuple[Scene, str]:
@@ -81,20 +84,21 @@ def _beside(rng: random.Random, held_out: bool) -> _Draft:
     scene, name = _related(rng)
     first, second = scene.things
     rel = RELATION[name].say(rng, held_out)
-    return ASK["beside"].say(rng, held_out, rel=rel, x=refer(rng, scene, second)), noun(first.shape, first.color), scene
+    question = ASK["beside"].say(rng, held_out, rel=rel, x=refer(rng, scene, second))
+    return (question, noun(first.shape, first.color), (second,)), scene
 
 
-def _color(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str] | None:
+def _color(rng: random.Random, held_out: bool, scene: Scene) -> _Said | None:
     thing = rng.choice(scene.things)
     if sum(other.shape == thing.shape for other in scene.things) > 1:
         return None
-    return ASK["color"].say(rng, held_out, x=f"the {thing.shape}"), thing.color
+    return ASK["color"].say(rng, held_out, x=f"the {thing.shape}"), thing.color, (thing,)
 
 
 def _background_color(rng: random.Random, held_out: bool) -> _Draft:
     background = rng.choice(PLAIN)
     scene = replace(random_scene(rng), background=background)
-    return ASK["color"].say(rng, held_out, x="the background"), background.first, scene
+    return (ASK["color"].say(rng, held_out, x="the background"), background.first, ()), scene
 
 
 def _counted(rng: random.Random) -> tuple[Scene, str, int]:
@@ -124,10 +128,10 @@ def _counted(rng: random.Random) -> tuple[Scene, str, int]:
 
 def _count(rng: random.Random, held_out: bool) -> _Draft:
     scene, words, count = _counted(rng)
-    return ASK["count"].say(rng, held_out, noun=words), NUMBERS[count], scene
+    return (ASK["count"].say(rng, held_out, noun=words), NUMBERS[count], ()), scene
 
 
-def _count_of(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str]:
+def _count_of(rng: random.Random, held_out: bool, scene: Scene) -> _Said:
     thing = rng.choice(scene.things)
     shape = rng.choice(SHAPES) if rng.random() < 0.2 else thing.shape
     alike = sum(other.shape == shape for other in scene.things)
@@ -135,7 +139,7 @@ def _count_of(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, st
     words, count = rng.choice(
         ((plural(shape), alike), (f"{thing.color} objects", colored), ("objects", len(scene.things)))
     )
-    return ASK["count"].say(rng, held_out, noun=words), NUMBERS[count]
+    return ASK["count"].say(rng, held_out, noun=words), NUMBERS[count], ()
 
 
 def _where(rng: random.Random, held_out: bool) -> _Draft:
@@ -145,21 +149,26 @@ def _where(rng: random.Random, held_out: bool) -> _Draft:
     spot = {-1: (room, max(room, 0.3)), 0: (0.43, 0.57), 1: (min(1 - room, 0.7), 1 - room)}
     x, y = (rng.uniform(*spot[third]) for third in PLACES[place])
     scene = Scene((replace(thing, x=x, y=y),), random_background(rng))
-    return ASK["where"].say(rng, held_out, x=refer(rng, scene, scene.things[0])), place, scene
+    return (ASK["where"].say(rng, held_out, x=refer(rng, scene, scene.things[0])), place, scene.things), scene
 
 
 def _where_from(rng: random.Random, held_out: bool) -> _Draft:
     scene, name = _related(rng)
     x, y = (refer(rng, scene, thing) for thing in scene.things)
-    return ASK["where_from"].say(rng, held_out, x=x, y=y), TOWARDS[name], scene
+    return (ASK["where_from"].say(rng, held_out, x=x, y=y), TOWARDS[name], scene.things), scene
 
 
-def _where_of(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str] | None:
-    thing = rng.choice(scene.things)
-    place = next((name for name, thirds in PLACES.items() if _in_thirds(thing, *thirds)), None)
-    if place is None or not _single(scene, thing):
+def _where_of(rng: random.Random, held_out: bool, scene: Scene) -> _Said | None:
+    found = [
+        (thing, name)
+        for thing in scene.things
+        for name, thirds in PLACES.items()
+        if _in_thirds(thing, *thirds) and _single(scene, thing)
+    ]
+    if not found:
         return None
-    return ASK["where"].say(rng, held_out, x=refer(rng, scene, thing)), place
+    thing, place = rng.choice(found)
+    return ASK["where"].say(rng, held_out, x=refer(rng, scene, thing)), place, (thing,)
 
 
 def _in_thirds(thing: Thing, across: int, down: int) -> bool:
@@ -183,15 +192,15 @@ def _single(scene: Scene, thing: Thing) -> bool:
     return sum((thing.shape, thing.color) == (other.shape, other.color) for other in scene.things) == 1
 
 
-def _where_from_of(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str] | None:
+def _where_from_of(rng: random.Random, held_out: bool, scene: Scene) -> _Said | None:
     found = _related_in(rng, scene)
     if found is None:
         return None
     x, y = (refer(rng, scene, thing) for thing in (found[0], found[2]))
-    return ASK["where_from"].say(rng, held_out, x=x, y=y), TOWARDS[found[1]]
+    return ASK["where_from"].say(rng, held_out, x=x, y=y), TOWARDS[found[1]], (found[0], found[2])
 
 
-def _is_beside_of(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str] | None:
+def _is_beside_of(rng: random.Random, held_out: bool, scene: Scene) -> _Said | None:
     found = _related_in(rng, scene)
     if found is None:
         return None
@@ -199,7 +208,7 @@ def _is_beside_of(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str
     return _ask_beside(rng, held_out, scene, first, name, second)
 
 
-def _is_there(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str]:
+def _is_there(rng: random.Random, held_out: bool, scene: Scene) -> _Said:
     thing = rng.choice(scene.things)
     shape, color = thing.shape, thing.color
     if rng.random() < 0.5:
@@ -212,31 +221,30 @@ def _is_there(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, st
             )
         )
     present = any((shape, color) == (other.shape, other.color) for other in scene.things)
-    return ASK["is_there"].say(rng, held_out, y=noun(shape, color)), "yes" if present else "no"
+    question = ASK["is_there"].say(rng, held_out, y=noun(shape, color))
+    return question, "yes" if present else "no", (thing,) if (shape, color) == (thing.shape, thing.color) else ()
 
 
-def _is_color(rng: random.Random, held_out: bool, scene: Scene) -> tuple[str, str] | None:
+def _is_color(rng: random.Random, held_out: bool, scene: Scene) -> _Said | None:
     thing = rng.choice(scene.things)
     if sum(other.shape == thing.shape for other in scene.things) > 1:
         return None
     color = thing.color if rng.random() < 0.5 else rng.choice([name for name in COLORS if name != thing.color])
     words = ASK["is_color"].say(rng, held_out, x=f"the {thing.shape}", color=color)
-    return words, "yes" if color == thing.color else "no"
+    return words, "yes" if color == thing.color else "no", (thing,)
 
 
 def _is_beside(rng: random.Random, held_out: bool) -> _Draft:
     scene, name = _related(rng)
     first, second = scene.things
-    return *_ask_beside(rng, held_out, scene, first, name, second), scene
+    return _ask_beside(rng, held_out, scene, first, name, second), scene
 
 
-def _ask_beside(
-    rng: random.Random, held_out: bool, scene: Scene, first: Thing, name: str, second: Thing
-) -> tuple[str, str]:
+def _ask_beside(rng: random.Random, held_out: bool, scene: Scene, first: Thing, name: str, second: Thing) -> _Said:
     asked = name if rng.random() < 0.5 else rng.choice([other for other in RELATIONS if other != name])
     x, y = (refer(rng, scene, thing) for thing in (first, second))
     rel = RELATION[asked].say(rng, held_out)
-    return ASK["is_beside"].say(rng, held_out, x=x, y=y, rel=rel), "yes" if asked == name else "no"
+    return ASK["is_beside"].say(rng, held_out, x=x, y=y, rel=rel), "yes" if asked == name else "no", (first, second)
 
 
 def _is_number(rng: random.Random, held_out: bool) -> _Draft:
@@ -245,7 +253,7 @@ def _is_number(rng: random.Random, held_out: bool) -> _Draft:
         return _is_number(rng, held_out)
     asked = count if rng.random() < 0.5 else rng.choice([number for number in (2, 3, 4) if number != count])
     question = ASK["is_number"].say(rng, held_out, number=NUMBERS[asked], noun=words)
-    return question, "yes" if asked == count else "no", scene
+    return (question, "yes" if asked == count else "no", ()), scene
 
 
 _KINDS: dict[str, tuple[Callable[[random.Random, bool], _Draft], ...]] = {

@@ -97,3 +97,5 @@ class QuestionSample:
     question: str
     answer: str
     scene: Scene
+    about: tuple[Thing, ...] = ()
+    """The things of the scene that the question names: what it asks about, then what that is compared with."""

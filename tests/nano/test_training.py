@@ -7,6 +7,7 @@ import os
 import random
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,21 @@ import torch
 from torch import Tensor, nn
 
 from lightfusion_core.layout import TokenKind, place, vlm_mask
-from lightfusion_core.shapes.prompts import CATEGORIES, EDITS, REFERENCES, sample_edit, sample_prompt, sample_reference
+from lightfusion_core.shapes.prompts import (
+    CATEGORIES,
+    EDITS,
+    QUESTIONS,
+    REFERENCES,
+    sample_edit,
+    sample_prompt,
+    sample_question,
+    sample_reference,
+)
 from lightfusion_core.shapes.scenes import random_scene
+from lightfusion_core.shapes.world import COLORS, SHAPES, Scene, Thing
 from tools.comfyui import free_port
 from tools.nano.attention import bias_of, plain_attention
-from tools.nano.readouts import GRID, UNKNOWN, cells, digest
+from tools.nano.readouts import GRID, UNKNOWN, cells, digest, whereabouts
 from tools.nano.states import Row, Rows
 from tools.nano.training import Training, optimizers_of
 from tools.nano.words import loosen, told
@@ -107,6 +118,28 @@ def test_cells_hold_every_thing() -> None:
         found = cells(scene)
         assert (found["shape"] > 0).sum() == (found["color"] > 0).sum() == len(scene.things)
         assert all(len(value) == GRID**2 for value in found.values())
+
+
+def test_whereabouts_are_those_of_single_things() -> None:
+    """Two of a shape or of a colour are in no one place."""
+    circle, star = Thing("circle", "red", "small", 0.1, 0.5), Thing("star", "blue", "small", 0.9, 0.3)
+    both = Scene((circle, star, replace(circle, color="green", y=0.9)))
+    found = dict(zip((*SHAPES, *COLORS), whereabouts(both).tolist(), strict=True))
+    known = {name: place for name, place in found.items() if place != [UNKNOWN, UNKNOWN]}
+    assert known == {"star": [1, 4], "red": [2, 0], "blue": [1, 4], "green": [4, 0]}
+
+
+@pytest.mark.parametrize("kind", QUESTIONS)
+def test_questions_name_things_of_their_scene(kind: str) -> None:
+    """What the question's end is asked to know: the first is what the question is about."""
+    rng = random.Random(2)
+    for _ in range(200):
+        sample = sample_question(rng, kind)
+        assert all(thing in sample.scene.things for thing in sample.about)
+        if sample.answer in ("left", "right", "above", "below"):
+            first, second = sample.about
+            towards = {"left": (-1, 0), "right": (1, 0), "above": (0, -1), "below": (0, 1)}[sample.answer]
+            assert (first.x - second.x) * towards[0] + (first.y - second.y) * towards[1] > 0.1
 
 
 def test_loosening_keeps_the_words_that_matter() -> None:

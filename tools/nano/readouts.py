@@ -2,9 +2,11 @@
 
 Linear readouts that training throws away. Each vision token tells what stands in its part of the
 picture, and in the language model's first layers where that part is (the vision tower knows only
-distances). The end marker of a picture tells what is in it altogether. The markers of the picture to
-come tell, layer by layer, what it shall show: so a request's meaning is gathered early, where the first
-fusion layers can read it.
+distances). The end marker of a picture tells what is in it altogether, and where each thing is: answers are
+read off that marker, and without the places in it, which of two things is left of the other is never learned,
+although it is known that they stand side by side. The end of a question tells where the things are that it
+names. The markers of the picture to come tell, layer by layer, what it shall show: so a request's meaning is
+gathered early, where the first fusion layers can read it.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from torch import Tensor, nn
 from lightfusion_core.shapes.samples import EditSample, PromptSample, ReferenceSample
 from lightfusion_core.shapes.scenes import RELATIONS
 from lightfusion_core.shapes.wordings import PLACES
-from lightfusion_core.shapes.world import BACKGROUNDS, COLORS, SHAPES, SIZES, Background, Scene
+from lightfusion_core.shapes.world import BACKGROUNDS, COLORS, SHAPES, SIZES, Background, Scene, Thing
 
 GRID = 5
 """Merged vision tokens along a picture's side."""
@@ -25,7 +27,7 @@ GRID = 5
 LAYERS = (1, 2, 3, 4, 5)
 """Whose output is read for the picture to come."""
 
-PLACE_LAYERS, SUMMARY_LAYERS = (0, 1, 2), (1, 2, 3)
+PLACE_LAYERS, SUMMARY_LAYERS, NAMED_LAYERS = (0, 1, 2), (1, 2, 3), (2, 3, 4)
 
 _OPPOSITE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}
 _CELL = {"shape": 1 + len(SHAPES), "color": 1 + len(COLORS), "size": 1 + len(SIZES)}
@@ -41,6 +43,7 @@ _DIGEST = {
     "changed": (1, 1 + GRID**2),
 }
 _COUNTS = len(SHAPES) * (1 + len(COLORS)) + len(SHAPES) + len(COLORS) + 1
+_FEATURES = len(SHAPES) + len(COLORS)
 UNKNOWN = -100
 """A label that counts for nothing."""
 
@@ -66,6 +69,17 @@ def summary(scene: Scene) -> np.ndarray:
         shapes[SHAPES.index(thing.shape)] += 1
         colors[tuple(COLORS).index(thing.color)] += 1
     return np.concatenate([kinds, shapes, colors, [len(scene.things)]]).astype(np.int64)
+
+
+def whereabouts(scene: Scene) -> np.ndarray:
+    """The row and the column of the grid where the one thing of every shape, and of every colour, is: (shapes and
+    colours, 2); UNKNOWN where there is none or more than one."""
+    found = []
+    for name, words in (("shape", SHAPES), ("color", tuple(COLORS))):
+        for word in words:
+            things = [thing for thing in scene.things if getattr(thing, name) == word]
+            found.append(divmod(cell_of(things[0].x, things[0].y), GRID) if len(things) == 1 else (UNKNOWN, UNKNOWN))
+    return np.array(found)
 
 
 def digest(sample: PromptSample | EditSample | ReferenceSample) -> dict[str, np.ndarray]:
@@ -123,7 +137,9 @@ class Readouts(nn.Module):
         self.digest = nn.ModuleList(nn.Linear(2 * width, total) for _ in LAYERS)
         self.place = nn.ModuleList(nn.Linear(width, 2 * GRID) for _ in PLACE_LAYERS)
         self.summary = nn.ModuleList(nn.Linear(width, _COUNTS * 5) for _ in SUMMARY_LAYERS)
-        for layer in (self.cells, *self.digest, *self.place, *self.summary):
+        self.whereabouts = nn.ModuleList(nn.Linear(width, _FEATURES * 2 * GRID) for _ in SUMMARY_LAYERS)
+        self.named = nn.ModuleList(nn.Linear(width, 2 * 2 * GRID) for _ in NAMED_LAYERS)
+        for layer in (self.cells, *self.digest, *self.place, *self.summary, *self.whereabouts, *self.named):
             nn.init.normal_(layer.weight, std=0.02)
             nn.init.zeros_(layer.bias)
 
@@ -140,21 +156,40 @@ class Readouts(nn.Module):
                 right = float((scores.argmax(-1) == labels)[labels > 0].float().mean())
         return loss, right
 
-    def picture_loss(self, states: list[Tensor], seen: Tensor, scenes: list[Scene]) -> tuple[Tensor, float]:
+    def picture_loss(self, states: list[Tensor], seen: Tensor, scenes: list[Scene]) -> tuple[Tensor, dict[str, float]]:
         """Of the pictures' tokens, `seen` (B, n), and of their end markers in every layer's states (B, n, width);
-        and the share of counts above none that the last layer read knows."""
+        and the shares of counts above none and of places that the last layer read knows."""
         place = torch.arange(GRID**2).repeat(len(scenes))
-        loss, right = torch.zeros(()), 0.0
+        loss, right = torch.zeros(()), {}
         for head, layer in zip(self.place, PLACE_LAYERS, strict=True):
             row, column = head(_normal(states[layer][seen])).float().chunk(2, dim=-1)
             loss = loss + (F.cross_entropy(row, place // GRID) + F.cross_entropy(column, place % GRID)) / 2
         ends = F.pad(seen[:, :-1], (1, 0)) & ~seen
         counts = torch.from_numpy(np.stack([summary(scene) for scene in scenes]))
-        for head, layer in zip(self.summary, SUMMARY_LAYERS, strict=True):
-            scores = head(_normal(states[layer][ends])).float().unflatten(-1, (_COUNTS, 5))
-            loss = loss + F.cross_entropy(scores.flatten(0, 1), counts.flatten(), reduction="sum") / len(scenes) / 5
-            right = float((scores.argmax(-1) == counts)[counts > 0].float().mean())
+        places = torch.from_numpy(np.stack([whereabouts(scene) for scene in scenes])).flatten(1)
+        for heads, layer in zip(zip(self.summary, self.whereabouts, strict=True), SUMMARY_LAYERS, strict=True):
+            end = _normal(states[layer][ends])
+            for name, head, labels, least in (("counts", heads[0], counts, 1), ("places", heads[1], places, 0)):
+                scores = head(end).float().unflatten(-1, (labels.shape[1], -1))
+                total = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), ignore_index=UNKNOWN, reduction="sum")
+                loss = loss + total / len(scenes) / 5
+                right[f"{name} seen"] = float((scores.argmax(-1) == labels)[labels >= least].float().mean())
         return loss / len(SUMMARY_LAYERS), right
+
+    def named_loss(
+        self, states: list[Tensor], at: tuple[Tensor, Tensor], about: list[tuple[Thing, ...]]
+    ) -> tuple[Tensor, float]:
+        """Of the questions' ends at (row, column) in every layer's states (B, n, width): the row and the column of
+        the grid where each of up to two named things is; and the share that the last layer read knows."""
+        blank = (UNKNOWN, UNKNOWN)
+        places = [[divmod(cell_of(thing.x, thing.y), GRID) for thing in things] for things in about]
+        labels = torch.tensor([(*found, blank, blank)[:2] for found in places]).flatten()
+        loss, right = torch.zeros(()), 0.0
+        for head, layer in zip(self.named, NAMED_LAYERS, strict=True):
+            scores = head(_normal(states[layer][at])).float().unflatten(-1, (4, GRID)).flatten(0, 1)
+            loss = loss + F.cross_entropy(scores, labels, ignore_index=UNKNOWN)
+            right = float((scores.argmax(-1) == labels)[labels >= 0].float().mean())
+        return loss / len(NAMED_LAYERS), right
 
     def digest_loss(self, states: list[Tensor], at: Tensor, samples: list) -> tuple[Tensor, float]:
         """Of the markers at `at` (B, 2) in every layer's states (B, n, width), and the share of counts above

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -35,9 +35,8 @@ from lightfusion_core.shapes.prompts import (
     sample_reference,
 )
 from lightfusion_core.shapes.questions import caption, question_about
-from lightfusion_core.shapes.samples import QuestionSample
 from lightfusion_core.shapes.wordings import ASK, polish
-from lightfusion_core.shapes.world import Scene, render
+from lightfusion_core.shapes.world import Scene, Thing, render
 from lightfusion_core.understanding.answer import CHAT_SYSTEM
 from lightfusion_core.understanding.tokenizer import Tokenizer
 from lightfusion_core.understanding.tower import UnderstandingTower
@@ -93,11 +92,14 @@ class Learner(nn.Module):
 
 @dataclass
 class Batch:
-    """Rows, the scenes of their pictures in order, and the requests whose markers stand at the rows' ends."""
+    """Rows, the scenes of their pictures in order, and the requests whose markers stand at the rows' ends; or
+    where each question ends, (row, column), and the things that it names."""
 
     rows: Rows
     scenes: list[Scene]
-    requests: list
+    requests: list = field(default_factory=list)
+    ends: list[tuple[int, int]] = field(default_factory=list)
+    about: list[tuple[Thing, ...]] = field(default_factory=list)
 
 
 class Tasks:
@@ -117,22 +119,27 @@ class Tasks:
         return Row((self.tokenizer.sov, self.tokenizer.eov))
 
     def look(self, rng: random.Random, count: int) -> Batch:
-        rows, scenes = [], []
+        rows: list[Row] = []
+        scenes: list[Scene] = []
+        ends: list[tuple[int, int]] = []
+        about: list[tuple[Thing, ...]] = []
         for _ in range(count):
             kind = rng.choices(list(QUESTION_SHARES), list(QUESTION_SHARES.values()))[0]
             first = sample_question(rng, kind)
-            scene = first.scene
             row = self.row().text(self.opening).vit(*self.vit_grid, causal=True)
-            self.ask(row, asked(rng, first.question), first.answer, 1)
-            for leaf in (2, 3):
-                further: QuestionSample | None = question_about(rng, scene)
-                if further is not None:
-                    self.ask(row, asked(rng, further.question), further.answer, leaf)
+            further = (question_about(rng, first.scene) for _ in range(2))
+            for leaf, sample in enumerate((first, *further), start=1):
+                if sample is None:
+                    continue
+                self.ask(row, asked(rng, sample.question), sample.answer, leaf)
+                if sample.about:
+                    ends.append((len(rows), row.question_end))
+                    about.append(sample.about)
             if rng.random() < 0.5:
-                self.ask(row, polish(rng, ASK["caption"].say(rng, False)), caption(scene), 4, CAPTION)
+                self.ask(row, polish(rng, ASK["caption"].say(rng, False)), caption(first.scene), 4, CAPTION)
             rows.append(row)
-            scenes.append(scene)
-        return Batch(Rows(rows), scenes, [])
+            scenes.append(first.scene)
+        return Batch(Rows(rows), scenes, ends=ends, about=about)
 
     def ask(self, row: Row, question: str, answer: str, leaf: int, weight: float = 1.0) -> None:
         """Append a question and its answer in the chat template."""
@@ -187,8 +194,13 @@ def losses(
         loss = loss + aside
     states = batch.rows.run(learner.tower, features)
     if batch.scenes:
-        aside, figures["counts seen"] = learner.readouts.picture_loss(states, batch.rows.seen, batch.scenes)
+        aside, seen = learner.readouts.picture_loss(states, batch.rows.seen, batch.scenes)
+        figures |= seen
         loss = loss + 0.5 * aside
+    if batch.about:
+        row, column = torch.tensor(batch.ends).unbind(1)
+        aside, figures["things named"] = learner.readouts.named_loss(states, (row, column), batch.about)
+        loss = loss + aside
     if batch.requests:
         aside, figures[f"{kind} marked"] = learner.readouts.digest_loss(states, batch.rows.last_two, batch.requests)
         loss = loss + 0.2 * aside
