@@ -9,6 +9,7 @@ stall them. `torchrun` starts them:
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -24,6 +25,9 @@ class Team:
     def __init__(self) -> None:
         if dist.is_torchelastic_launched() and not dist.is_initialized():
             dist.init_process_group("gloo")
+            # Its threads must end before the interpreter does: a process that aborts takes the leader with it, which
+            # may be writing the last checkpoint
+            atexit.register(dist.destroy_process_group)
         together = dist.is_initialized()
         self.count: int = dist.get_world_size() if together else 1
         self.rank: int = dist.get_rank() if together else 0
