@@ -8,6 +8,7 @@ without a scale.
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -18,19 +19,23 @@ from .layers import TorchLayers
 FP8 = torch.float8_e4m3fn
 
 
-class ScaledLinear(nn.Linear):
-    """A linear layer; with a scale held, its weight is the stored one times that number."""
+class HoldsScale(nn.Module):
+    """What makes a linear layer one that may hold a scale: its weight then is the stored one times that number."""
 
     scale_weight: Tensor | None
     _factor = 1.0
 
-    def __init__(self, in_features: int, out_features: int, bias: bool = True) -> None:
-        super().__init__(in_features, out_features, bias)
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
         self.register_buffer("scale_weight", None)
 
     def hold_scale(self, scale: Tensor) -> None:
         """Take the one float32 number that the stored weight is multiplied by."""
         self.scale_weight, self._factor = scale, float(scale)
+
+
+class ScaledLinear(HoldsScale, nn.Linear):
+    """A linear layer that may hold a scale."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.scale_weight is None:

@@ -154,8 +154,13 @@ def _where(rng: random.Random, held_out: bool) -> _Draft:
 
 def _where_from(rng: random.Random, held_out: bool) -> _Draft:
     scene, name = _related(rng)
-    x, y = (refer(rng, scene, thing) for thing in scene.things)
-    return (ASK["where_from"].say(rng, held_out, x=x, y=y), TOWARDS[name], scene.things), scene
+    first, second = scene.things
+    return _ask_where_from(rng, held_out, scene, first, name, second), scene
+
+
+def _ask_where_from(rng: random.Random, held_out: bool, scene: Scene, first: Thing, name: str, second: Thing) -> _Said:
+    x, y = (refer(rng, scene, thing) for thing in (first, second))
+    return ASK["where_from"].say(rng, held_out, x=x, y=y), TOWARDS[name], (first, second)
 
 
 def _where_of(rng: random.Random, held_out: bool, scene: Scene) -> _Said | None:
@@ -194,18 +199,12 @@ def _single(scene: Scene, thing: Thing) -> bool:
 
 def _where_from_of(rng: random.Random, held_out: bool, scene: Scene) -> _Said | None:
     found = _related_in(rng, scene)
-    if found is None:
-        return None
-    x, y = (refer(rng, scene, thing) for thing in (found[0], found[2]))
-    return ASK["where_from"].say(rng, held_out, x=x, y=y), TOWARDS[found[1]], (found[0], found[2])
+    return found and _ask_where_from(rng, held_out, scene, *found)
 
 
 def _is_beside_of(rng: random.Random, held_out: bool, scene: Scene) -> _Said | None:
     found = _related_in(rng, scene)
-    if found is None:
-        return None
-    first, name, second = found
-    return _ask_beside(rng, held_out, scene, first, name, second)
+    return found and _ask_beside(rng, held_out, scene, *found)
 
 
 def _is_there(rng: random.Random, held_out: bool, scene: Scene) -> _Said:

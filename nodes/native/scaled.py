@@ -20,6 +20,7 @@ from comfy.model_patcher import LowVramPatch
 from torch import Tensor
 
 from ...lightfusion_core.generation.scaled import (
+    HoldsScale,
     fits_fp8_product,
     fp8_product,
     has_fp8_product,
@@ -31,19 +32,8 @@ from ...lightfusion_core.generation.scaled import (
 class ScaledOperations(comfy.ops.manual_cast):
     """ComfyUI's casting layers; a Linear that holds a scale keeps its weight as it is stored."""
 
-    class Linear(comfy.ops.manual_cast.Linear):
-        """The host's layer; with a scale held, its weight is the stored one times that number."""
-
-        scale_weight: Tensor | None
-        _factor = 1.0
-
-        def __init__(self, *arguments: Any, **settings: Any) -> None:
-            super().__init__(*arguments, **settings)
-            self.register_buffer("scale_weight", None)
-
-        def hold_scale(self, scale: Tensor) -> None:
-            """Take the one float32 number that the stored weight is multiplied by."""
-            self.scale_weight, self._factor = scale, float(scale)
+    class Linear(HoldsScale, comfy.ops.manual_cast.Linear):
+        """The host's layer, which may hold a scale."""
 
         def forward_comfy_cast_weights(self, x: Tensor) -> Tensor:
             """The product, on the device and in the dtype of x."""

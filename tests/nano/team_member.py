@@ -1,6 +1,6 @@
 """One process of a team that trains a small model together: writes what it ends with to FOLDER/RANK.pt.
 
-torchrun --nproc-per-node 2 tests/nano/team_member.py FOLDER STEPS
+torchrun --nproc-per-node 2 -m tests.nano.team_member FOLDER STEPS
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tools.nano.training import Training, optimizers_of
 
 

@@ -27,7 +27,7 @@ from lightfusion_core.shapes.prompts import (
 )
 from lightfusion_core.shapes.scenes import random_scene
 from lightfusion_core.shapes.world import COLORS, SHAPES, Scene, Thing
-from tools.comfyui import free_port
+from tools.comfyui import PACK, free_port
 from tools.nano.attention import bias_of, plain_attention
 from tools.nano.readouts import GRID, UNKNOWN, cells, digest, whereabouts
 from tools.nano.states import Row, Rows
@@ -67,15 +67,14 @@ def test_a_team_trains_what_one_process_trains(tmp_path: Path) -> None:
     """Two processes on half of each batch, stopped and resumed, against one: gradients are averaged, every process
     ends with the same weights, and the shared optimiser's state comes back."""
     alone, team = tmp_path / "alone", tmp_path / "team"
-    member = str(Path(__file__).with_name("team_member.py"))
     together = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
     together += ["--master-addr", "127.0.0.1", "--master-port", str(free_port())]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     for folder, start, stops in ((alone, [sys.executable], ["30"]), (team, together, ["13", "30"])):
         folder.mkdir()
         for stop in stops:
-            command = [*start, member, str(folder), stop]
-            subprocess.run(command, env=environment, check=True, timeout=120, capture_output=True)
+            command = [*start, "-m", "tests.nano.team_member", str(folder), stop]
+            subprocess.run(command, cwd=PACK, env=environment, check=True, timeout=120, capture_output=True)
     wanted, *found = (torch.load(file) for file in (alone / "0.pt", team / "0.pt", team / "1.pt"))
     for name, tensor in wanted.items():
         assert torch.equal(found[0][name], found[1][name]), name

@@ -48,8 +48,15 @@ UNKNOWN = -100
 """A label that counts for nothing."""
 
 
-def cell_of(x: float, y: float) -> int:
-    return int(y * GRID) * GRID + int(x * GRID)
+def place_of(thing: Thing) -> tuple[int, int]:
+    """The row and the column of the grid where a thing has its centre."""
+    return int(thing.y * GRID), int(thing.x * GRID)
+
+
+def cell_of(thing: Thing) -> int:
+    """The same, counted row by row."""
+    row, column = place_of(thing)
+    return row * GRID + column
 
 
 def cells(scene: Scene) -> dict[str, np.ndarray]:
@@ -57,7 +64,7 @@ def cells(scene: Scene) -> dict[str, np.ndarray]:
     found = {name: np.zeros(GRID**2, np.int64) for name in _CELL}
     for thing in scene.things:
         for name, words in _WORDS.items():
-            found[name][cell_of(thing.x, thing.y)] = 1 + words.index(getattr(thing, name))
+            found[name][cell_of(thing)] = 1 + words.index(getattr(thing, name))
     return found | {"background": np.full(GRID**2, BACKGROUNDS.index(scene.background))}
 
 
@@ -78,7 +85,7 @@ def whereabouts(scene: Scene) -> np.ndarray:
     for name, words in (("shape", SHAPES), ("color", tuple(COLORS))):
         for word in words:
             things = [thing for thing in scene.things if getattr(thing, name) == word]
-            found.append(divmod(cell_of(things[0].x, things[0].y), GRID) if len(things) == 1 else (UNKNOWN, UNKNOWN))
+            found.append(place_of(things[0]) if len(things) == 1 else (UNKNOWN, UNKNOWN))
     return np.array(found)
 
 
@@ -94,7 +101,7 @@ def digest(sample: PromptSample | EditSample | ReferenceSample) -> dict[str, np.
         found["count"][_kind(thing.shape, thing.color)] += 1
     if isinstance(sample, EditSample):
         before = sample.before
-        found["changed"][:] = 0 if before is None else 1 + cell_of(before.x, before.y)
+        found["changed"][:] = 0 if before is None else 1 + cell_of(before)
     certain = sample.kind != "add" if isinstance(sample, EditSample) else sample.kind != "both_objects"
     if certain:
         layout = cells(sample.target)
@@ -167,9 +174,9 @@ class Readouts(nn.Module):
         ends = F.pad(seen[:, :-1], (1, 0)) & ~seen
         counts = torch.from_numpy(np.stack([summary(scene) for scene in scenes]))
         places = torch.from_numpy(np.stack([whereabouts(scene) for scene in scenes])).flatten(1)
-        for heads, layer in zip(zip(self.summary, self.whereabouts, strict=True), SUMMARY_LAYERS, strict=True):
+        for counting, placing, layer in zip(self.summary, self.whereabouts, SUMMARY_LAYERS, strict=True):
             end = _normal(states[layer][ends])
-            for name, head, labels, least in (("counts", heads[0], counts, 1), ("places", heads[1], places, 0)):
+            for name, head, labels, least in (("counts", counting, counts, 1), ("places", placing, places, 0)):
                 scores = head(end).float().unflatten(-1, (labels.shape[1], -1))
                 total = F.cross_entropy(scores.flatten(0, 1), labels.flatten(), ignore_index=UNKNOWN, reduction="sum")
                 loss = loss + total / len(scenes) / 5
@@ -182,8 +189,7 @@ class Readouts(nn.Module):
         """Of the questions' ends at (row, column) in every layer's states (B, n, width): the row and the column of
         the grid where each of up to two named things is; and the share that the last layer read knows."""
         blank = (UNKNOWN, UNKNOWN)
-        places = [[divmod(cell_of(thing.x, thing.y), GRID) for thing in things] for things in about]
-        labels = torch.tensor([(*found, blank, blank)[:2] for found in places]).flatten()
+        labels = torch.tensor([(*map(place_of, things), blank, blank)[:2] for things in about]).flatten()
         loss, right = torch.zeros(()), 0.0
         for head, layer in zip(self.named, NAMED_LAYERS, strict=True):
             scores = head(_normal(states[layer][at])).float().unflatten(-1, (4, GRID)).flatten(0, 1)

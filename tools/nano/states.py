@@ -45,8 +45,6 @@ class Row:
         """Where a ViT feature stands instead of an embedding."""
         self.weight: list[float] = []
         """How much it matters that a token is foreseen."""
-        self.question_end = 0
-        """Where the last text ended of which the rest is to be foreseen."""
 
     @property
     def end(self) -> int:
@@ -57,7 +55,6 @@ class Row:
         """Append a causal text; from token `learn` on it is to be foreseen."""
         split = Split(TokenKind.TEXT, self.end, 1, len(ids))
         first = len(ids) if learn is None else learn
-        self.question_end = len(self.ids) + first - 1
         return self._add(split, ids, leaf, False, [weight if k >= first else 0.0 for k in range(len(ids))])
 
     def vit(self, rows: int, columns: int, causal: bool = False) -> Row:

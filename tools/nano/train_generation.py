@@ -34,6 +34,8 @@ CHECKPOINT = RUNS / "generation.pt"
 INNER = ("blocks.", "mm_attn_layers.")
 PLAN = 12000
 """Steps of a whole training."""
+PICTURES = 48000
+"""Prompts in store, of all processes together."""
 SHARES = {"draw": 0.5, "edit": 0.375, "compose": 0.125}
 """The parts of a batch."""
 
@@ -106,7 +108,9 @@ def train(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options(parser, minutes=60, plan=PLAN, batch=64, rate=1.5e-3)
-    parser.add_argument("--pictures", type=int, default=48000, help="prompts in store; 3/4 as many edits, 1/4 others")
+    parser.add_argument(
+        "--pictures", type=int, default=PICTURES, help="prompts in store; 3/4 as many edits, 1/4 others"
+    )
     parser.add_argument("--shift", type=float, default=nano_config().defaults.shift)
     chosen = parser.parse_args()
     train(CHECKPOINT, store(chosen), chosen)

@@ -131,9 +131,9 @@ class Tasks:
             for leaf, sample in enumerate((first, *further), start=1):
                 if sample is None:
                     continue
-                self.ask(row, asked(rng, sample.question), sample.answer, leaf)
+                end = self.ask(row, asked(rng, sample.question), sample.answer, leaf)
                 if sample.about:
-                    ends.append((len(rows), row.question_end))
+                    ends.append((len(rows), end))
                     about.append(sample.about)
             if rng.random() < 0.5:
                 self.ask(row, polish(rng, ASK["caption"].say(rng, False)), caption(first.scene), 4, CAPTION)
@@ -141,11 +141,13 @@ class Tasks:
             scenes.append(first.scene)
         return Batch(Rows(rows), scenes, ends=ends, about=about)
 
-    def ask(self, row: Row, question: str, answer: str, leaf: int, weight: float = 1.0) -> None:
-        """Append a question and its answer in the chat template."""
+    def ask(self, row: Row, question: str, answer: str, leaf: int, weight: float = 1.0) -> int:
+        """Append a question and its answer in the chat template; the place of the question's last token."""
         given = self.tokenizer.encode(question + self.turn)
         said = self.tokenizer.encode(answer)
+        end = len(row.ids) + len(given) - 1
         row.text([*given, *said, self.tokenizer.eos], leaf, len(given), weight)
+        return end
 
     def edit(self, rng: random.Random, count: int) -> Batch:
         samples = [sample_edit(rng, rng.choice(EDITS)) for _ in range(count)]
@@ -233,7 +235,7 @@ def main() -> None:
     )
 
     def step(rng: random.Random) -> tuple[Tensor, dict[str, float]]:
-        (kind,) = random.Random(f"kind {training.step}").choices(list(SHARES), list(SHARES.values()))
+        (kind,) = random.Random(f"kind {chosen.seed} {training.step}").choices(list(SHARES), list(SHARES.values()))
         with torch.autocast("cpu", torch.bfloat16):
             return losses(learner, tasks, kind, rng, training.team.share(chosen.batch))
 

@@ -79,7 +79,8 @@ class Training:
                 for optimizer, state in zip(optimizers, saved["optimizers"], strict=True):
                     optimizer.load_state_dict(state)
                 self.step, self.log = saved["step"], saved["log"]
-            print(f"resumed at step {self.step}", flush=True)
+            if self.team.leads:
+                print(f"resumed at step {self.step}", flush=True)
 
     def run(
         self, losses: Losses, minutes: float, show: Callable[[], None] | None = None, until: int | None = None
