@@ -12,6 +12,7 @@ from functools import partial
 import torch
 
 from ..checkpoints.loader import build_generation
+from ..checkpoints.quantise import takes_fp8
 from ..errors import CapabilityError
 from ..generation.compiled import compile_step
 from ..generation.context import ContextBuilder
@@ -117,7 +118,8 @@ def _tower(settings: Settings, weights: str) -> GenerationTower:
 
 
 def random_fp8_generation(settings: Settings) -> GenerationTower:
-    """A generation tower whose matrices are held in scaled fp8, multiplied so where the device can."""
+    """A generation tower whose matrices are held in scaled fp8 as conversion stores them, multiplied so where the
+    device can."""
     from ..generation.scaled import FP8, Fp8ProductLayers
 
     device, dtype = settings.device, settings.dtype
@@ -125,7 +127,7 @@ def random_fp8_generation(settings: Settings) -> GenerationTower:
     scaled = {
         f"{name}.weight": layer
         for name, layer in tower.named_modules()
-        if hasattr(layer, "hold_scale") and not keeps_float32(f"{name}.weight")
+        if takes_fp8("generation", f"{name}.weight")
     }
 
     def dtype_of(name: str) -> torch.dtype:

@@ -19,7 +19,7 @@ from lightfusion_core.shapes.samples import GENEVAL
 from .drawings import Drawings
 from .evaluate import Many, trained
 from .model import RUNS
-from .train_generation import PICTURES, PLAN, store, train
+from .train_generation import BATCH, PICTURES, PLAN, RATE, store, train
 from .training import plot
 
 BOTH = ("vit", "vae")
@@ -63,8 +63,8 @@ def _file(name: str) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=PLAN // 10)
-    parser.add_argument("--batch", type=int, default=64)
-    parser.add_argument("--rate", type=float, default=1.5e-3)
+    parser.add_argument("--batch", type=int, default=BATCH)
+    parser.add_argument("--rate", type=float, default=RATE)
     parser.add_argument("--pictures", type=int, default=PICTURES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=100, help="requests of each kind (default: %(default)s)")

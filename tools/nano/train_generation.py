@@ -2,7 +2,7 @@
 
 Rectified flow (target: noise minus data), timesteps warped by the shift; text, clean latents and ViT
 tokens dropped for 0.1, 0.1 and 0.5 of the requests, as the paper trains the large model. Every step has
-prompts, edits and compositions. The weights that ship are a running mean of the trained ones.
+prompts, and edits or compositions. The weights that ship are a running mean of the trained ones.
 
     python -m tools.nano.train_generation --minutes 60
 """
@@ -34,25 +34,33 @@ CHECKPOINT = RUNS / "generation.pt"
 INNER = ("blocks.", "mm_attn_layers.")
 PLAN = 12000
 """Steps of a whole training."""
+BATCH, RATE = 64, 1.5e-3
 PICTURES = 48000
 """Prompts in store, of all processes together."""
-SHARES = {"draw": 0.5, "edit": 0.375, "compose": 0.125}
-"""The parts of a batch."""
+ROWS = {"draw": 0.625, "edit": 0.375, "compose": 0.25}
+"""Requests of each task as parts of a batch: the more references, the fewer, so that all take as long."""
+
+
+def tasks_of(step: int, team: Team) -> tuple[str, ...]:
+    """What a process learns at a step: prompts, and edits or, every fourth time, compositions. The processes of a
+    team take one of both each and change places, since one pass over many rows is quicker than two over few."""
+    tasks = ("draw", "compose" if step % 4 == 3 else "edit")
+    return tasks if team.count == 1 else (tasks[(step + step // 4 + team.rank) % 2],)
 
 
 def losses(
     tower: GenerationTower,
     drawings: Drawings,
     rng: random.Random,
-    count: int,
+    counts: dict[str, int],
     shift: float,
     sides: tuple[str, ...] = ("vit", "vae"),
 ) -> tuple[Tensor, dict[str, float]]:
-    """The flow's loss over one batch of all tasks."""
+    """The flow's loss, a mean over tasks, for so many requests of each."""
     total, figures = torch.zeros(()), {}
     with torch.autocast("cpu", torch.bfloat16):
-        for task, share in SHARES.items():
-            context, clean = drawings.batch(task, rng, round(count * share), sides)
+        for task, count in counts.items():
+            context, clean = drawings.batch(task, rng, count, sides)
             draw = torch.Generator().manual_seed(rng.getrandbits(62))
             u = torch.sigmoid(torch.randn(len(clean), generator=draw))
             sigma = shift * u / (1 + (shift - 1) * u)
@@ -60,7 +68,7 @@ def losses(
             noisy = torch.lerp(clean, noise, sigma.view(-1, 1, 1, 1, 1))
             found = velocity(tower, noisy, (sigma * 1000).floor(), context)
             loss = (found.float() - (noise - clean)).square().mean()
-            total = total + loss * share
+            total = total + loss / len(counts)
             figures[f"{task} loss"] = float(loss.detach())
     return total, figures
 
@@ -97,17 +105,19 @@ def train(
         rate=chosen.rate, plan=chosen.plan, seed=chosen.seed,
     )  # fmt: skip
     pictures, page = Pictures(), checkpoint.with_name(f"{checkpoint.stem}_sheet.png")
-    training.run(
-        lambda rng: losses(tower, drawings, rng, training.team.share(chosen.batch), chosen.shift, sides),
-        chosen.minutes,
-        lambda: show(mean, drawings.requests, pictures, page, sides),
-    )
+    pairs = max(1, training.team.count // 2)
+
+    def step(rng: random.Random) -> tuple[Tensor, dict[str, float]]:
+        counts = {task: round(chosen.batch * ROWS[task] / pairs) for task in tasks_of(training.step, training.team)}
+        return losses(tower, drawings, rng, counts, chosen.shift, sides)
+
+    training.run(step, chosen.minutes, lambda: show(mean, drawings.requests, pictures, page, sides))
     return training
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options(parser, minutes=60, plan=PLAN, batch=64, rate=1.5e-3)
+    options(parser, minutes=60, plan=PLAN, batch=BATCH, rate=RATE)
     parser.add_argument(
         "--pictures", type=int, default=PICTURES, help="prompts in store; 3/4 as many edits, 1/4 others"
     )

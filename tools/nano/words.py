@@ -6,8 +6,8 @@ import random
 
 from lightfusion_core.shapes.questions import caption
 from lightfusion_core.shapes.samples import EditSample, PromptSample, ReferenceSample
-from lightfusion_core.shapes.wordings import background_phrase, listing, noun
-from lightfusion_core.shapes.world import Scene, Thing
+from lightfusion_core.shapes.wordings import NUMBERS, background_phrase, listing, noun, plural
+from lightfusion_core.shapes.world import COLORS, SHAPES, Scene, Thing
 
 _LOOSE = {
     "the", "a", "an", "of", "in", "to", "is", "are", "there", "it", "me", "i", "that", "this", "does", "do", "can",
@@ -18,6 +18,14 @@ _FILLERS = (
     "again", "today", "hello", "thanks", "dear", "if possible", "for me", "as you can", "you know", "i think",
 )  # fmt: skip
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
+_MEANT = {
+    *COLORS, *SHAPES, *map(plural, SHAPES), *NUMBERS,
+    "what", "which", "where", "how", "many", "number", "count", "describe", "caption", "name", "say", "tell",
+    "color", "colored", "shape", "object", "objects", "background", "picture", "image", "place", "part", "side",
+    "is", "are", "does", "do", "can", "has", "would", "if", "yes", "no",
+    "left", "right", "above", "below", "over", "under", "higher", "lower", "top", "bottom", "center", "light", "dark",
+}  # fmt: skip
+"""The words of a question that decide its answer."""
 
 _ASIDES = (
     "i want to know {x}", "do you know {x}", "can you say {x}", "look at the picture: {x}", "i ask you {x}",
@@ -26,10 +34,26 @@ _ASIDES = (
 
 
 def asked(rng: random.Random, question: str) -> str:
-    """A question as it is, or in a longer sentence; and loosened."""
+    """A question as it is, or in a longer sentence, or with other words where none matters; and loosened."""
     if rng.random() < 0.2:
         question = rng.choice(_ASIDES).format(x=question)
+    if rng.random() < 0.4:
+        question = _reword(rng, question)
     return loosen(rng, question)
+
+
+def _reword(rng: random.Random, question: str) -> str:
+    """One or two words that decide nothing said otherwise, by words of chance letters."""
+    words = question.split(" ")
+    free = [index for index, word in enumerate(words) if word.lower().strip(".,?:") not in _MEANT]
+    for index in rng.sample(free, min(len(free), rng.randint(1, 2))):
+        words[index] = _unknown(rng)
+    return " ".join(words)
+
+
+def _unknown(rng: random.Random) -> str:
+    """A word that training never says."""
+    return "".join(rng.choice(_LETTERS) for _ in range(rng.randint(2, 7)))
 
 
 def loosen(rng: random.Random, text: str) -> str:
@@ -41,8 +65,7 @@ def loosen(rng: random.Random, text: str) -> str:
             words.pop(rng.choice(loose))
     if rng.random() < 0.25:
         # Half of the time a word of chance letters: a word that training never says must not weigh either.
-        unknown = "".join(rng.choice(_LETTERS) for _ in range(rng.randint(2, 7)))
-        filler = rng.choice((rng.choice(_FILLERS), unknown))
+        filler = rng.choice((rng.choice(_FILLERS), _unknown(rng)))
         words.insert(rng.randrange(len(words) + 1) if rng.random() < 0.5 else 0, filler)
     return " ".join(words)
 
