@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import random
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -32,7 +33,7 @@ from tools.nano.attention import bias_of, plain_attention
 from tools.nano.readouts import GRID, UNKNOWN, cells, digest, whereabouts
 from tools.nano.states import Row, Rows
 from tools.nano.training import Training, optimizers_of
-from tools.nano.words import loosen, told
+from tools.nano.words import asked, loosen, told
 
 
 def trained(folder: Path, stops: list[int]) -> dict[str, Tensor]:
@@ -148,3 +149,12 @@ def test_loosening_keeps_the_words_that_matter() -> None:
     assert len(loosened) > 10
     for said in loosened:
         assert {"small", "red", "circle", "left", "blue", "star"} <= set(said.split())
+
+
+def test_questions_in_other_words_keep_what_decides_the_answer() -> None:
+    """Words of chance letters stand where the wording is free, and only there."""
+    rng = random.Random(3)
+    said = [asked(rng, "compared to the blue star, where is the circle?") for _ in range(300)]
+    assert sum("compared" not in text.lower() for text in said) > 30
+    for text in said:
+        assert {"blue", "star", "where", "circle"} <= set(re.findall("[a-z]+", text.lower()))
