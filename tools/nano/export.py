@@ -1,6 +1,6 @@
 """Put the trained parts together as the model that ships: bf16, in the authors' key names, with its card.
 
-python -m tools.nano.export lightfusion_core/nano --scores runs/nano/scores.json
+python -m tools.nano.export lightfusion_core/nano --scores runs/nano/seed_1.json
 """
 
 from __future__ import annotations
@@ -20,30 +20,10 @@ from .train_generation import CHECKPOINT as GENERATION
 from .train_vlm import load_tower
 
 TASKS = ("generate", "edit", "answer")
-_CARD = """# nano
-
-A LightFusion of {millions:.0f} million parameters for trying the pack, for its example workflows and its tests. It
-draws, edits and describes pictures of one to four coloured shapes (circle, square, triangle, star, heart, cross) on
-plain, striped or gradient backgrounds, at 128 pixels, on a CPU in seconds. It knows nothing else of the world.
-
-It has the large model's code path and checkpoint layout, and weights of its own: nothing in it comes from
-LightFusion's, Qwen's or Wan's weights. It was trained from nothing on pictures that code draws, stage by stage, as the
-paper trains the large model; `tools/nano/README.md` in the repository has the recipe, its time and its ablations.
-
-## Scores
-
-Of `lightfusion bench shapes`, on requests and wordings that training never saw:
-
-| what | score |
-|---|---|
-{scores}
-
-## Limits
-
-- English in the wordings of its world, up to four things, six shapes, eight colours.
-- Best at 128x128; other sizes up to 256 are drawn, but it was not trained on them.
-- A small thing's outline may be soft, and a crowded picture may lose or merge one.
-"""
+Scores = Mapping[str, Mapping[str, float | None]]
+"""The figures of one run, as `lightfusion bench shapes --json` writes them."""
+_CARD = Path(__file__).with_name("card.md")
+"""The model card, with places for the model's size and scores."""
 
 
 def authors_name(name: str) -> str:
@@ -59,9 +39,9 @@ def export(
     folder: Path,
     tasks: tuple[str, ...] = TASKS,
     vae_folder: Path = VAE_EXPORT,
-    scores: Mapping[str, Mapping[str, float | None]] | None = None,
+    scores: Mapping[str, Scores] | None = None,
 ) -> int:
-    """Write a model folder; the bytes of all its files. `scores` as `lightfusion bench shapes --json` has them."""
+    """Write a model folder; the bytes of all its files. `scores`: a column's name to one run's figures."""
     folder.mkdir(parents=True, exist_ok=True)
     understanding = load_tower().state_dict()
     generation = torch.load(GENERATION, weights_only=True)["mean"]
@@ -76,13 +56,23 @@ def export(
     shutil.copyfile(TOKENIZER, folder / "tokenizer.json")
     (folder / "config.json").write_text(replace(nano_config(read_vae_config(vae_folder)), tasks=tasks).to_json())
     count = sum(tensor.numel() for part in (tensors, vae) for tensor in part.values())
-    (folder / "README.md").write_text(_CARD.format(millions=count / 1e6, scores=_table(scores or {})))
-    return sum(file.stat().st_size for file in folder.iterdir())
+    size = sum(file.stat().st_size for file in folder.iterdir() if file.name != "README.md")
+    card = _CARD.read_text().format(millions=count / 1e6, megabytes=size / 1e6, scores=_table(scores or {}))
+    (folder / "README.md").write_text(card)
+    return size + len(card.encode())
 
 
-def _table(scores: Mapping[str, Mapping[str, float | None]]) -> str:
-    found = [(name, value) for part in scores.values() for name, value in part.items() if value is not None]
-    return "\n".join(f"| {name.replace('_', ' ')} | {value:.3f} |" for name, value in found) or "| not measured | |"
+def _table(scores: Mapping[str, Scores]) -> str:
+    if not scores:
+        return "Not measured."
+    first = next(iter(scores.values()))
+    lines = [" | ".join(["| what", *scores]) + " |", "|---|" + "---|" * len(scores)]
+    for part, figures in first.items():
+        for name in figures:
+            values = (run[part][name] for run in scores.values())
+            cells = ("" if value is None else f"{value:.3f}" for value in values)
+            lines.append(" | ".join([f"| {name.replace('_', ' ')}", *cells]) + " |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -90,9 +80,12 @@ def main() -> None:
     parser.add_argument("folder", type=Path, nargs="?", default=RUNS / "model")
     parser.add_argument("--vae", type=Path, default=VAE_EXPORT, help="the VAE's export (default: %(default)s)")
     parser.add_argument("--tasks", nargs="+", default=list(TASKS))
-    parser.add_argument("--scores", type=Path, help="JSON that `lightfusion bench shapes` wrote, for the card")
+    parser.add_argument(
+        "--scores", type=Path, nargs="+", default=[], metavar="FILE",
+        help="what `lightfusion bench shapes --json` wrote, for the card: a column each, named as the file",
+    )  # fmt: skip
     options = parser.parse_args()
-    scores = json.loads(options.scores.read_text()) if options.scores else None
+    scores = {file.stem.replace("_", " "): json.loads(file.read_text()) for file in options.scores}
     size = export(options.folder, tuple(options.tasks), options.vae, scores)
     print(f"wrote {options.folder}, {size / 1e6:.1f} MB")
 

@@ -39,27 +39,29 @@ PICTURES = 48000
 """Prompts in store, of all processes together."""
 ROWS = {"draw": 0.625, "edit": 0.375, "compose": 0.25}
 """Requests of each task as parts of a batch: the more references, the fewer, so that all take as long."""
+SECOND = ("edit", "draw", "edit", "compose")
+"""The tasks beside prompts, in turns. Shapes are learned from prompts: an edit finds most of them in its picture."""
 
 
 def tasks_of(step: int, team: Team) -> tuple[str, ...]:
-    """What a process learns at a step: prompts, and edits or, every fourth time, compositions. The processes of a
-    team take one of both each and change places, since one pass over many rows is quicker than two over few."""
-    tasks = ("draw", "compose" if step % 4 == 3 else "edit")
-    return tasks if team.count == 1 else (tasks[(step + step // 4 + team.rank) % 2],)
+    """What a process learns at a step: prompts, and what `SECOND` says. The processes of a team take one of both
+    each and change places, since one pass over many rows is quicker than two over few."""
+    tasks = ("draw", SECOND[step % len(SECOND)])
+    return tasks if team.count == 1 else (tasks[(step + step // len(SECOND) + team.rank) % 2],)
 
 
 def losses(
     tower: GenerationTower,
     drawings: Drawings,
     rng: random.Random,
-    counts: dict[str, int],
+    counts: list[tuple[str, int]],
     shift: float,
     sides: tuple[str, ...] = ("vit", "vae"),
 ) -> tuple[Tensor, dict[str, float]]:
-    """The flow's loss, a mean over tasks, for so many requests of each."""
+    """The flow's loss, a mean over tasks, for so many requests of each; a task may come twice."""
     total, figures = torch.zeros(()), {}
     with torch.autocast("cpu", torch.bfloat16):
-        for task, count in counts.items():
+        for task, count in counts:
             context, clean = drawings.batch(task, rng, count, sides)
             draw = torch.Generator().manual_seed(rng.getrandbits(62))
             u = torch.sigmoid(torch.randn(len(clean), generator=draw))
@@ -108,7 +110,7 @@ def train(
     pairs = max(1, training.team.count // 2)
 
     def step(rng: random.Random) -> tuple[Tensor, dict[str, float]]:
-        counts = {task: round(chosen.batch * ROWS[task] / pairs) for task in tasks_of(training.step, training.team)}
+        counts = [(task, round(chosen.batch * ROWS[task] / pairs)) for task in tasks_of(training.step, training.team)]
         return losses(tower, drawings, rng, counts, chosen.shift, sides)
 
     training.run(step, chosen.minutes, lambda: show(mean, drawings.requests, pictures, page, sides))
