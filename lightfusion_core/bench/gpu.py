@@ -125,9 +125,7 @@ def random_fp8_generation(settings: Settings) -> GenerationTower:
     device, dtype = settings.device, settings.dtype
     tower: GenerationTower = build_generation(settings.config, coupled=False, dtype=dtype, layers=Fp8ProductLayers)
     scaled = {
-        f"{name}.weight": layer
-        for name, layer in tower.named_modules()
-        if takes_fp8("generation", f"{name}.weight")
+        f"{name}.weight": layer for name, layer in tower.named_modules() if takes_fp8("generation", f"{name}.weight")
     }
 
     def dtype_of(name: str) -> torch.dtype:

@@ -23,28 +23,33 @@ Tile = tuple["Image", str]
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Prompts to draw, and an edit of the first picture and a question about it."""
+    """Prompts to draw; edits of drawn pictures and questions about them, each with the picture's place among them."""
 
     prompts: tuple[str, ...]
-    edit: str
-    question: str
+    edits: tuple[tuple[int, str], ...]
+    questions: tuple[tuple[int, str], ...]
 
 
 _NANO = Examples(
     (
-        "a red circle", "a blue star", "a green square", "a yellow triangle", "a purple heart", "an orange circle",
-        "a cyan square", "a pink star", "a blue triangle", "a red heart", "a green star", "a purple square",
+        "a red circle", "a blue star", "three green triangles", "a yellow heart and a purple square",
+        "a cyan cross left of an orange circle", "a pink star above a blue square", "four red hearts",
+        "a green circle on a light blue background", "two orange squares on vertical light pink stripes",
+        "a purple star, a yellow circle and a red square",
     ),
-    "make the circle blue",
-    "What shape is it?",
+    (
+        (0, "make the circle blue"), (3, "remove the heart"), (4, "replace the cross with a green heart"),
+        (7, "change the background to light yellow"),
+    ),
+    ((5, "what is above the square?"), (9, "describe the picture")),
 )  # fmt: skip
 _LARGE = Examples(
     (
         "a lighthouse on a cliff at dusk, waves below", "a bowl of ripe cherries on a wooden table, window light",
         "a red fox in fresh snow, telephoto", "an old tram in a rainy street at night, reflections",
     ),
-    "make it a sunny day",
-    "What is in this picture?",
+    ((0, "make it a sunny day"),),
+    ((0, "What is in this picture?"),),
 )  # fmt: skip
 
 
@@ -60,11 +65,11 @@ def demo(arguments: Namespace) -> int:
     examples = _NANO if model.config.name == "nano" else _LARGE
     start = time.perf_counter()
     tiles = list(_drawn(arguments, model, examples, sampling))
-    first = tiles[0][0]
+    drawn = tiles[:]
     if "edit" in model.config.tasks:
-        tiles.append(_edited(arguments, model, examples.edit, sampling, first))
+        tiles += [_edited(arguments, model, edit, sampling, *drawn[index]) for index, edit in examples.edits]
     if "answer" in model.config.tasks:
-        tiles.append(_answered(arguments, model, examples.question, first))
+        tiles += [_answered(arguments, model, question, drawn[index][0]) for index, question in examples.questions]
     settings = {"command": "demo", "captions": [caption for _, caption in tiles], **asdict(sampling)}
     settings |= describe_model(arguments, model)
     save_png(contact_sheet(tiles), file, {**settings, "seed": arguments.seed})
@@ -85,12 +90,14 @@ def _drawn(arguments: Namespace, model: LightFusion, examples: Examples, samplin
         bar.phase("Drawn")
 
 
-def _edited(arguments: Namespace, model: LightFusion, edit: str, sampling: Sampling, picture: Image) -> Tile:
+def _edited(
+    arguments: Namespace, model: LightFusion, edit: str, sampling: Sampling, picture: Image, prompt: str
+) -> Tile:
     from ..images import to_pil
 
     with progress(f"Editing: {edit}", sampling.steps, quiet=arguments.quiet) as bar:
         edited = model.edit(picture, edit, seed=arguments.seed, sampling=sampling, on_step=lambda step: bar.advance())
-    return to_pil(edited[0]), f"the first, edited: {edit}"
+    return to_pil(edited[0]), f"{prompt}: {edit}"
 
 
 def _answered(arguments: Namespace, model: LightFusion, question: str, picture: Image) -> Tile:

@@ -268,7 +268,9 @@ def test_mask_keeps_the_rest_to_the_bit(gallery: Gallery) -> None:
     assert not np.array_equal(before[:, 64:], after[:, 64:])
 
 
-WHITE, PALE_GREEN, PALE_BLUE = (Background("plain", tint) for tint in ("white", "light green", "light blue"))
+WHITE, PALE_GREEN, PALE_BLUE, PALE_YELLOW = (
+    Background("plain", tint) for tint in ("white", "light green", "light blue", "light yellow")
+)
 
 
 def shows(picture: Picture, *wanted: tuple[str, str], background: Background | None = None) -> bool:
@@ -301,7 +303,10 @@ def _one(name: str, *wanted: tuple[str, str], title: str = "Save Image", **asked
 
 
 def _batch(gallery: Gallery) -> bool:
-    right = [shows(picture, ("green", "square")) for picture in gallery.pictures("batch_of_seeds", "Save all four")]
+    right = [
+        shows(picture, ("green", "square"), ("pink", "heart"))
+        for picture in gallery.pictures("batch_of_seeds", "Save all four")
+    ]
     return sum(right) >= 3
 
 
@@ -321,7 +326,7 @@ def _second_picture(gallery: Gallery) -> bool:
 
 
 def _answered(gallery: Gallery) -> bool:
-    return "green" in gallery.texts("ask_and_caption", "Ask")[0].lower()
+    return "pink star" in gallery.texts("ask_and_caption", "Ask")[0].lower()
 
 
 def _captioned(gallery: Gallery) -> bool:
@@ -330,22 +335,31 @@ def _captioned(gallery: Gallery) -> bool:
 
 
 JUDGED = {
-    "text_to_image": ("generate", _one("text_to_image", ("red", "circle"))),
-    "stock_ksampler": ("generate", _one("stock_ksampler", ("blue", "star"), background=WHITE)),
+    "text_to_image": ("generate", _one("text_to_image", ("red", "circle"), ("blue", "star"))),
+    "stock_ksampler": (
+        "generate",
+        _one("stock_ksampler", ("blue", "star"), ("green", "square"), background=PALE_YELLOW),
+    ),
     "batch_of_seeds": ("generate", _batch),
     "instruction_edit, before": (
         "generate",
-        _one("instruction_edit", ("red", "circle"), title="Before", background=WHITE),
+        _one("instruction_edit", ("red", "circle"), ("yellow", "star"), title="Before", background=WHITE),
     ),
-    "masked_edit, before": ("generate", _one("masked_edit", ("red", "circle"), title="Before")),
+    "masked_edit, before": ("generate", _one("masked_edit", ("red", "circle"), ("green", "square"), title="Before")),
     "several_references, first": ("generate", _one("several_references", ("red", "circle"), title="Before")),
     "several_references, second": ("generate", _second_picture),
-    "ask_and_caption, before": ("generate", _one("ask_and_caption", ("green", "square"), title="Before")),
-    "generate_edit_upscale, before": ("generate", _one("generate_edit_upscale", ("yellow", "heart"), title="Before")),
+    "ask_and_caption, before": (
+        "generate",
+        _one("ask_and_caption", ("pink", "star"), ("green", "square"), title="Before"),
+    ),
+    "generate_edit_upscale, before": (
+        "generate",
+        _one("generate_edit_upscale", ("yellow", "heart"), ("cyan", "cross"), title="Before"),
+    ),
     "instruction_edit": ("edit", _recolored("instruction_edit", "circle", "blue")),
-    "masked_edit": ("edit", _recolored("masked_edit", "circle", "green")),
+    "masked_edit": ("edit", _recolored("masked_edit", "square", "purple")),
     "several_references": ("edit", _references),
-    "generate_edit_upscale": ("edit", _one("generate_edit_upscale", ("purple", "heart"))),
+    "generate_edit_upscale": ("edit", _one("generate_edit_upscale", ("purple", "heart"), ("cyan", "cross"))),
     "edit_other_model_edit": ("edit", _one("edit_other_model_edit", ("blue", "circle"), background=PALE_BLUE)),
     "ask_and_caption, answer": ("answer", _answered),
     "ask_and_caption, caption": ("answer", _captioned),

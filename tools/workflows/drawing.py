@@ -13,8 +13,8 @@ def text_to_image() -> Graph:
         "Type what you want to see into *Prompt* and press Run. Width and height 0 mean the model's own size.",
         "Nothing is encoded again while you change only the seed, the steps or the guidance.",
     )
-    encoded = encode(graph, model, "a red circle", "Prompt")
-    drawn = sample(graph, model, encoded, 1)
+    encoded = encode(graph, model, "a red circle left of a blue star", "Prompt")
+    drawn = sample(graph, model, encoded, 2)
     picture = decode(graph, model, drawn["LATENT"])
     saved = save(graph, picture["IMAGE"])
     model_frame(graph, model)
@@ -32,7 +32,10 @@ def stock_ksampler() -> Graph:
         "**LightFusion Sampler** in place of KSampler gives the published schedule and guidance for pictures.",
     )
     positive = graph.add(
-        "CLIPTextEncode", "Positive prompt", clip=model["CLIP"], text="a blue star on a white background"
+        "CLIPTextEncode",
+        "Positive prompt",
+        clip=model["CLIP"],
+        text="a blue star above a green square on a light yellow background",
     )
     negative = graph.add("CLIPTextEncode", "Negative prompt", clip=model["CLIP"], text="")
     empty = graph.add("LightFusionEmptyLatent", model=model["MODEL"])
@@ -56,7 +59,7 @@ def batch_of_seeds() -> Graph:
         "and 4. Picture number 2 (counted from 0) is taken out and enlarged.",
         "Like one of them? Set its seed, *batch size* 1, and you get exactly that picture, alone.",
     )
-    encoded = encode(graph, model, "a green square", "Prompt", batch_size=4)
+    encoded = encode(graph, model, "a green square and a pink heart", "Prompt", batch_size=4)
     drawn = sample(graph, model, encoded, 1)
     pictures = decode(graph, model, drawn["LATENT"])
     saved = save(graph, pictures["IMAGE"], "Save all four")
