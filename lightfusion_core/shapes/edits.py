@@ -9,9 +9,11 @@ from dataclasses import replace
 from .samples import EditSample, ReferenceSample
 from .scenes import (
     RELATIONS,
+    compose,
     fits,
     holds,
     put,
+    put_roomily,
     random_background,
     random_scene,
     random_size,
@@ -57,7 +59,7 @@ def sample_reference(rng: random.Random, kind: str, held_out: bool = False) -> R
     if alike or first.background == second.background:
         return sample_reference(rng, kind, held_out)
     if kind == "both_objects":
-        return ReferenceSample(kind, instruction, (first, second), Scene(scatter(rng, things), first.background))
+        return ReferenceSample(kind, instruction, (first, second), Scene(compose(rng, things), first.background))
     giver, ground = (first, second) if kind == "object_on_background" else (second, first)
     target = Scene(giver.things, ground.background)
     if rng.random() < 0.5:
@@ -134,11 +136,14 @@ def _add(rng: random.Random, held_out: bool) -> EditSample | None:
     if after is None or any((after.shape, after.color) == (other.shape, other.color) for other in scene.things):
         return None
     y = noun(after.shape, after.color)
-    target = replace(scene, things=(*scene.things, after))
     anchor = rng.choice(scene.things)
     name = next((key for key in RELATIONS if plainly(after, key, anchor)), None)
     if name is None or rng.random() < 0.4:
+        # Where nobody says where: where there is room
+        after = put_roomily(rng, thing, scene.things) or after
+        target = replace(scene, things=(*scene.things, after))
         return EditSample("add", ADD.say(rng, held_out, y=y), scene, target, None, after)
+    target = replace(scene, things=(*scene.things, after))
     rel = RELATION[name].say(rng, held_out)
     text = ADD_BESIDE.say(rng, held_out, y=y, rel=rel, x=refer(rng, scene, anchor))
     return EditSample("add", text, scene, target, None, after, beside=(name, anchor))

@@ -26,14 +26,12 @@ from .samples import (
 )
 from .scenes import (
     RELATIONS,
-    arrange,
+    compose,
+    compose_related,
     random_background,
-    random_size,
-    random_thing,
     random_things,
     reach,
-    relate,
-    scatter,
+    usual_thing,
 )
 from .wordings import (
     BACKGROUND,
@@ -113,46 +111,56 @@ def acceptance_prompts() -> list[PromptSample]:
     ]
 
 
-def _maybe_size(rng: random.Random, thing: Thing, held_out: bool) -> str | None:
-    # A medium thing is just a thing.
-    return thing.size if not held_out and thing.size != "medium" and rng.random() < 0.3 else None
+# What a prompt leaves open has a usual answer (color, size, place), with some play: a small model would otherwise spend
+# itself on a lottery of pictures, and draw mixtures of them.
+
+
+def _sized(
+    rng: random.Random, thing: Thing, held_out: bool, sizes: tuple[str, ...] = ("small", "large")
+) -> tuple[Thing, str | None]:
+    """The thing, now and then of another size than the usual, and then the size to say."""
+    if held_out or rng.random() < 0.7:
+        return thing, None
+    size = rng.choice(sizes)
+    return replace(thing, size=size), size
+
+
+def _colored(rng: random.Random, count: int) -> Thing:
+    """A thing of a shape and a color that the prompt will say."""
+    return replace(usual_thing(rng.choice(SHAPES), count), color=rng.choice(tuple(COLORS)))
 
 
 def _single(rng: random.Random, held_out: bool) -> _Draft:
-    (thing,) = scatter(rng, [random_thing(rng)])
-    size = _maybe_size(rng, thing, held_out)
-    return noun(thing.shape, None, size), (thing,), (Wanted(1, thing.shape, None, size),), ()
+    thing, size = _sized(rng, usual_thing(rng.choice(SHAPES), 1), held_out)
+    return noun(thing.shape, None, size), compose(rng, [thing]), (Wanted(1, thing.shape, None, size),), ()
 
 
 def _color(rng: random.Random, held_out: bool) -> _Draft:
-    (thing,) = scatter(rng, [random_thing(rng)])
-    size = _maybe_size(rng, thing, held_out)
+    thing, size = _sized(rng, _colored(rng, 1), held_out)
     if size:
         text = noun(thing.shape, thing.color, size)
     else:
         text = COLORED.say(
             rng, held_out, a=article(thing.color), a_shape=article(thing.shape), color=thing.color, shape=thing.shape
         )
-    return text, (thing,), (Wanted(1, thing.shape, thing.color, size),), ()
+    return text, compose(rng, [thing]), (Wanted(1, thing.shape, thing.color, size),), ()
 
 
 def _two_shapes(rng: random.Random) -> list[Thing]:
-    return [replace(random_thing(rng, 2), shape=shape) for shape in rng.sample(SHAPES, 2)]
+    return [usual_thing(shape, 2) for shape in rng.sample(SHAPES, 2)]
 
 
 def _two(rng: random.Random, held_out: bool) -> _Draft:
-    things = scatter(rng, _two_shapes(rng))
+    things = compose(rng, _two_shapes(rng))
     text = PAIR.say(rng, held_out, a=noun(things[0].shape), b=noun(things[1].shape))
     return text, things, tuple(Wanted(1, thing.shape) for thing in things), ()
 
 
 def _counting(rng: random.Random, held_out: bool) -> _Draft:
     count = rng.choice((2, 3, 4))
-    thing = replace(random_thing(rng), size=random_size(rng, max(count, 2)))
-    things = arrange(rng, [thing] * count)
-    color = thing.color if rng.random() < 0.5 else None
-    if color is None and rng.random() < 0.3:
-        things = tuple(replace(item, color=rng.choice(tuple(COLORS))) for item in things)
+    thing = usual_thing(rng.choice(SHAPES), count)
+    color = rng.choice(tuple(COLORS)) if rng.random() < 0.5 else None
+    things = compose(rng, [replace(thing, color=color or thing.color)] * count)
     text = COUNTED.say(rng, held_out, x=noun(thing.shape, color, None, count))
     return text, things, (Wanted(count, thing.shape, color),), ()
 
@@ -160,8 +168,10 @@ def _counting(rng: random.Random, held_out: bool) -> _Draft:
 def _position(rng: random.Random, held_out: bool) -> _Draft:
     name = rng.choice(tuple(RELATIONS))
     first, second = _two_shapes(rng)
-    first, second = relate(rng, first, name, second)
     colored = rng.random() < 0.5
+    if colored:
+        first, second = (replace(thing, color=rng.choice(tuple(COLORS))) for thing in (first, second))
+    first, second = compose_related(rng, first, name, second)
     a = noun(first.shape, first.color if colored else None)
     b = noun(second.shape, second.color if colored else None)
     rel = RELATION[name].say(rng, held_out)
@@ -173,7 +183,7 @@ def _position(rng: random.Random, held_out: bool) -> _Draft:
 def _attribution(rng: random.Random, held_out: bool) -> _Draft:
     first, second = _two_shapes(rng)
     colors = rng.sample(tuple(COLORS), 2)
-    things = scatter(rng, [replace(first, color=colors[0]), replace(second, color=colors[1])])
+    things = compose(rng, [replace(first, color=colors[0]), replace(second, color=colors[1])])
     a, b = (noun(thing.shape, thing.color) for thing in things)
     return PAIR.say(rng, held_out, a=a, b=b), things, tuple(Wanted(1, thing.shape, thing.color) for thing in things), ()
 
@@ -185,28 +195,24 @@ def _free(rng: random.Random, held_out: bool) -> _Draft:
     counts: list[int] = []
     while sum(counts) < total:
         counts.append(rng.randint(1, min(2, total - sum(counts))))
-    kinds = [replace(thing, size=random_size(rng, total)) for thing in random_things(rng, len(counts))]
-    things = scatter(rng, [thing for thing, count in zip(kinds, counts, strict=True) for _ in range(count)])
-    wanted = []
-    at = 0
-    for kind, count in zip(kinds, counts, strict=True):
-        thing = things[at]
-        at += count
-        wanted.append(Wanted(count, kind.shape, kind.color, _maybe_size(rng, thing, False)))
+    kinds = random_things(rng, len(counts))
+    sizes = ("small", "large") if total == 1 else ("small",)
+    named = [_sized(rng, replace(kind, size=usual_thing(kind.shape, total).size), False, sizes) for kind in kinds]
+    things = compose(rng, [thing for (thing, _), count in zip(named, counts, strict=True) for _ in range(count)])
+    wanted = [Wanted(count, kind.shape, kind.color, size) for (kind, size), count in zip(named, counts, strict=True)]
     text = listing([noun(item.shape, item.color, item.size, item.count) for item in wanted])
     return text, things, tuple(wanted), ()
 
 
 def _placed(rng: random.Random) -> _Draft:
     """One thing at a named place in the picture."""
-    thing = random_thing(rng)
+    thing, size = _sized(rng, replace(_colored(rng, 1), size="medium"), False)
     place = rng.choice(tuple(PLACES))
     room = reach(thing.size)
     near, far = room, max(room, 0.33)
     spot = {-1: (near, far), 0: (0.42, 0.58), 1: (1 - far, 1 - near)}
     x, y = (rng.uniform(*spot[third]) for third in PLACES[place])
     thing = replace(thing, x=x, y=y)
-    size = _maybe_size(rng, thing, False)
     text = f"{noun(thing.shape, thing.color, size)} {place}"
     return text, (thing,), (Wanted(1, thing.shape, thing.color, size, place),), ()
 

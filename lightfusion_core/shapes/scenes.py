@@ -12,6 +12,11 @@ from .world import BACKGROUNDS, COLORS, PLAIN, SHAPES, SIZES, Background, Scene,
 GAP = 0.05
 """The least space between two things, as a part of the picture's side."""
 
+USUAL_COLORS = {
+    "circle": "orange", "square": "blue", "triangle": "green", "star": "yellow", "heart": "red", "cross": "purple",
+}  # fmt: skip
+"""What a prompt that names no color gives."""
+
 RELATIONS: dict[str, tuple[int, int]] = {
     "left of": (-1, 0),
     "right of": (1, 0),
@@ -45,6 +50,16 @@ def fits(thing: Thing, others: Sequence[Thing]) -> bool:
         for other in others
         if other is not thing
     )
+
+
+def put_roomily(rng: random.Random, thing: Thing, others: Sequence[Thing]) -> Thing | None:
+    """As `put`, with much room around: the best of a few places."""
+    found = [place for place in (put(rng, thing, others) for _ in range(8)) if place is not None]
+
+    def room(place: Thing) -> float:
+        return min((place.x - other.x) ** 2 + (place.y - other.y) ** 2 for other in others)
+
+    return max(found, key=room, default=None)
 
 
 def put(rng: random.Random, thing: Thing, others: Sequence[Thing], tries: int = 60) -> Thing | None:
@@ -104,6 +119,43 @@ def arrange(rng: random.Random, things: Sequence[Thing]) -> tuple[Thing, ...]:
     return scatter(rng, things)
 
 
+def compose(rng: random.Random, things: Sequence[Thing]) -> tuple[Thing, ...]:
+    """The same one to four things in reading order, loosely: one about the middle, two beside each other, three with
+    the last below, four in a square. What is too large for that becomes smaller."""
+    return _loosely(rng, things, _CELLS[len(things)])
+
+
+def compose_related(rng: random.Random, first: Thing, relation: str, second: Thing) -> tuple[Thing, Thing]:
+    """Two things at either side of the middle, the first in `relation` to the second."""
+    ux, uy = RELATIONS[relation]
+    one, other = _loosely(
+        rng, (first, second), ((0.5 + 0.24 * ux, 0.5 + 0.24 * uy), (0.5 - 0.24 * ux, 0.5 - 0.24 * uy))
+    )
+    return one, other
+
+
+_CELLS: dict[int, tuple[tuple[float, float], ...]] = {
+    1: ((0.5, 0.5),),
+    2: ((0.26, 0.5), (0.74, 0.5)),
+    3: ((0.26, 0.27), (0.74, 0.27), (0.5, 0.74)),
+    4: ((0.26, 0.26), (0.74, 0.26), (0.26, 0.74), (0.74, 0.74)),
+}
+
+
+def _loosely(rng: random.Random, things: Sequence[Thing], cells: Sequence[tuple[float, float]]) -> tuple[Thing, ...]:
+    """Each thing near its cell; the fewer they are, the farther from it."""
+    loose = {1: 0.15, 2: 0.08}.get(len(things), 0.05)
+    while True:
+        for _ in range(20):
+            placed = tuple(
+                replace(thing, x=x + rng.uniform(-loose, loose), y=y + rng.uniform(-loose, loose))
+                for thing, (x, y) in zip(things, cells, strict=True)
+            )
+            if all(fits(thing, placed) for thing in placed):
+                return placed
+        things = [smaller(thing) for thing in things]
+
+
 def relate(rng: random.Random, first: Thing, relation: str, second: Thing) -> tuple[Thing, Thing]:
     """Both things at random places, the first plainly in `relation` to the second; two that are too large for
     that both become one size smaller."""
@@ -126,6 +178,11 @@ def random_size(rng: random.Random, count: int) -> str:
     """A size that suits a picture of so many things."""
     choices = {1: ("medium", "large", "large"), 2: ("small", "medium", "medium", "large")}
     return rng.choice(choices.get(count, ("small", "medium")))
+
+
+def usual_thing(shape: str, count: int) -> Thing:
+    """A thing of which nothing but the shape is said, for a picture of `count` things."""
+    return Thing(shape, USUAL_COLORS[shape], "large" if count == 1 else "medium", 0.5, 0.5)
 
 
 def random_thing(rng: random.Random, count: int = 1) -> Thing:
