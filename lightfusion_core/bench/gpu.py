@@ -8,15 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 import torch
 
-from ..checkpoints.loader import build_generation
-from ..checkpoints.quantise import takes_fp8
+from ..checkpoints.loader import build_generation, generation_dtype
 from ..errors import CapabilityError
 from ..generation.compiled import compile_step
 from ..generation.context import ContextBuilder
-from ..generation.tower import GenerationTower, keeps_float32
+from ..generation.tower import GenerationTower
 from ..sampling.guidance import Guidance
 from ..sampling.loop import GuidedVelocity, Sampling, sample
 from . import counts
@@ -124,15 +124,10 @@ def random_fp8_generation(settings: Settings) -> GenerationTower:
 
     device, dtype = settings.device, settings.dtype
     tower: GenerationTower = build_generation(settings.config, coupled=False, dtype=dtype, layers=Fp8ProductLayers)
-    scaled = {
-        f"{name}.weight": layer for name, layer in tower.named_modules() if takes_fp8("generation", f"{name}.weight")
-    }
-
-    def dtype_of(name: str) -> torch.dtype:
-        return torch.float32 if keeps_float32(name) else FP8 if name in scaled else dtype
-
-    state = random_state(tower, device, dtype_of)
-    for layer in scaled.values():
-        layer.hold_scale(torch.ones((), device=device))
+    state = random_state(tower, device, partial(generation_dtype, dtype=dtype, fp8=True))
+    for name, tensor in state.items():
+        if tensor.dtype == FP8:
+            layer: Any = tower.get_submodule(name.removesuffix(".weight"))
+            layer.hold_scale(torch.ones((), device=device))
     tower.load_state_dict(state, strict=False, assign=True)
     return tower.eval().requires_grad_(False)

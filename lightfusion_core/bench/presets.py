@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..checkpoints.loader import build_generation, build_understanding, build_vae
+from ..checkpoints.loader import build_generation, build_understanding, build_vae, generation_dtype
 from ..config import PRESETS as PUBLISHED
 from ..config import Defaults, DiTConfig, FusionConfig, ModelConfig, SizeRule, TextConfig, VAEConfig, VisionConfig
 from ..errors import InputError
-from ..generation.tower import GenerationTower, keeps_float32
+from ..generation.tower import GenerationTower
 from ..generation.vae import ImageVAE
 from ..pipeline import NANO
 from ..understanding.tower import UnderstandingTower
@@ -86,7 +87,7 @@ def special_ids(config: ModelConfig) -> tuple[int, int, int, int]:
 def random_generation(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> GenerationTower:
     """A frozen generation tower."""
     tower: GenerationTower = build_generation(config, coupled=False, dtype=dtype)
-    return _fill(tower, device, lambda name: torch.float32 if keeps_float32(name) else dtype)
+    return _fill(tower, device, partial(generation_dtype, dtype=dtype))
 
 
 def random_understanding(config: ModelConfig, device: torch.device, dtype: torch.dtype) -> UnderstandingTower:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, NoReturn, TypeVar
 
 import torch
@@ -131,13 +132,15 @@ def load_generation(
     """
     coupled = is_coupled(checkpoint)
     tower = build_generation(config, coupled=coupled, dtype=dtype, layers=layers, attention=attention, kind=kind)
-
-    def dtype_of(name: str) -> torch.dtype:
-        if keeps_float32(name):
-            return torch.float32
-        return FP8 if fp8 and takes_fp8("generation", name) else dtype
-
+    dtype_of = partial(generation_dtype, dtype=dtype, fp8=fp8)
     return fill(tower, checkpoint, "generation", device, dtype_of, () if coupled else UNUSED_IN_FROZEN)
+
+
+def generation_dtype(name: str, dtype: torch.dtype, fp8: bool = False) -> torch.dtype:
+    """What a weight of the generation tower is held in, where it computes in `dtype`, or in scaled fp8 besides."""
+    if keeps_float32(name):
+        return torch.float32
+    return FP8 if fp8 and takes_fp8("generation", name) else dtype
 
 
 def build_vae(config: ModelConfig) -> ImageVAE:

@@ -111,8 +111,8 @@ def acceptance_prompts() -> list[PromptSample]:
     ]
 
 
-# What a prompt leaves open has a usual answer (color, size, place), with some play: a small model would otherwise spend
-# itself on a lottery of pictures, and draw mixtures of them.
+# What a prompt leaves open has a usual answer (colour, size, place), with some play: a small model would otherwise
+# spend itself on a lottery of pictures, and draw mixtures of them.
 
 
 def _sized(
@@ -126,7 +126,7 @@ def _sized(
 
 
 def _colored(rng: random.Random, count: int) -> Thing:
-    """A thing of a shape and a color that the prompt will say."""
+    """A thing of a shape and a colour that the prompt will say."""
     return replace(usual_thing(rng.choice(SHAPES), count), color=rng.choice(tuple(COLORS)))
 
 

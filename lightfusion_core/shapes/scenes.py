@@ -15,7 +15,7 @@ GAP = 0.05
 USUAL_COLORS = {
     "circle": "orange", "square": "blue", "triangle": "green", "star": "yellow", "heart": "red", "cross": "purple",
 }  # fmt: skip
-"""What a prompt that names no color gives."""
+"""What a prompt that names no colour gives."""
 
 RELATIONS: dict[str, tuple[int, int]] = {
     "left of": (-1, 0),
@@ -24,6 +24,14 @@ RELATIONS: dict[str, tuple[int, int]] = {
     "below": (0, 1),
 }
 """A relation's direction from the second thing to the first, x right and y down."""
+
+_CELLS: dict[int, tuple[tuple[float, float], ...]] = {
+    1: ((0.5, 0.5),),
+    2: ((0.26, 0.5), (0.74, 0.5)),
+    3: ((0.26, 0.27), (0.74, 0.27), (0.5, 0.74)),
+    4: ((0.26, 0.26), (0.74, 0.26), (0.26, 0.74), (0.74, 0.74)),
+}
+"""Where so many things stand in a composed picture."""
 
 
 def reach(size: str) -> float:
@@ -105,18 +113,7 @@ def arrange(rng: random.Random, things: Sequence[Thing]) -> tuple[Thing, ...]:
         line = [(index + 0.5) / count for index in range(count)]
         cross = rng.uniform(0.3, 0.7)
         cells = [(at, cross) for at in line] if rng.random() < 0.5 else [(cross, at) for at in line]
-    for _ in range(40):
-        placed = tuple(
-            replace(
-                thing,
-                x=min(max(x + rng.uniform(-0.07, 0.07), room), 1 - room),
-                y=min(max(y + rng.uniform(-0.07, 0.07), room), 1 - room),
-            )
-            for thing, (x, y) in zip(things, cells, strict=True)
-        )
-        if all(fits(thing, placed) for thing in placed):
-            return placed
-    return scatter(rng, things)
+    return _near(rng, things, cells, 0.07, 40, room) or scatter(rng, things)
 
 
 def compose(rng: random.Random, things: Sequence[Thing]) -> tuple[Thing, ...]:
@@ -134,26 +131,37 @@ def compose_related(rng: random.Random, first: Thing, relation: str, second: Thi
     return one, other
 
 
-_CELLS: dict[int, tuple[tuple[float, float], ...]] = {
-    1: ((0.5, 0.5),),
-    2: ((0.26, 0.5), (0.74, 0.5)),
-    3: ((0.26, 0.27), (0.74, 0.27), (0.5, 0.74)),
-    4: ((0.26, 0.26), (0.74, 0.26), (0.26, 0.74), (0.74, 0.74)),
-}
-
-
 def _loosely(rng: random.Random, things: Sequence[Thing], cells: Sequence[tuple[float, float]]) -> tuple[Thing, ...]:
     """Each thing near its cell; the fewer they are, the farther from it."""
     loose = {1: 0.15, 2: 0.08}.get(len(things), 0.05)
     while True:
-        for _ in range(20):
-            placed = tuple(
-                replace(thing, x=x + rng.uniform(-loose, loose), y=y + rng.uniform(-loose, loose))
-                for thing, (x, y) in zip(things, cells, strict=True)
-            )
-            if all(fits(thing, placed) for thing in placed):
-                return placed
+        placed = _near(rng, things, cells, loose, 20)
+        if placed is not None:
+            return placed
         things = [smaller(thing) for thing in things]
+
+
+def _near(
+    rng: random.Random,
+    things: Sequence[Thing],
+    cells: Sequence[tuple[float, float]],
+    loose: float,
+    tries: int,
+    room: float = 0.0,
+) -> tuple[Thing, ...] | None:
+    """Each thing up to `loose` from its cell and `room` from the edges, or None where they never fitted."""
+    for _ in range(tries):
+        placed = tuple(
+            replace(
+                thing,
+                x=min(max(x + rng.uniform(-loose, loose), room), 1 - room),
+                y=min(max(y + rng.uniform(-loose, loose), room), 1 - room),
+            )
+            for thing, (x, y) in zip(things, cells, strict=True)
+        )
+        if all(fits(thing, placed) for thing in placed):
+            return placed
+    return None
 
 
 def relate(rng: random.Random, first: Thing, relation: str, second: Thing) -> tuple[Thing, Thing]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -116,7 +117,7 @@ class Drawings:
 
     Args:
         counts: how many requests of each task.
-        kept: a file that keeps the latents between runs.
+        kept: a file that keeps the latents between runs, for as long as the scenes are the same.
     """
 
     def __init__(self, requests: Requests, counts: dict[str, int], seed: str, kept: Path) -> None:
@@ -131,15 +132,16 @@ class Drawings:
             for one in self.made[task]:
                 self.places[task].append(range(len(scenes), len(scenes) + len(one.references) + 1))
                 scenes += (*one.references, one.target)
-        self.latents = self._latents(scenes, {"counts": counts, "seed": seed}, kept)
+        self.latents = self._latents(scenes, kept)
         looked_at = sorted({k for places in self.places.values() for place in places for k in place[:-1]})
         self.row_of = {k: row for row, k in enumerate(looked_at)}
         self.features = self._features([scenes[k] for k in looked_at])
 
-    def _latents(self, scenes: list[Scene], wanted: dict, kept: Path) -> Tensor:
+    def _latents(self, scenes: list[Scene], kept: Path) -> Tensor:
+        drawn = hashlib.sha256(repr(scenes).encode()).hexdigest()
         if kept.exists():
             saved = torch.load(kept, weights_only=True)
-            if saved["wanted"] == wanted:
+            if saved["drawn"] == drawn:
                 return saved["latents"]
         pictures = Pictures()
         parts = []
@@ -148,7 +150,7 @@ class Drawings:
             if start // 64 % 200 == 0:
                 print(f"drew {start} of {len(scenes)} pictures", flush=True)
         latents = torch.cat(parts)
-        torch.save({"wanted": wanted, "latents": latents}, kept)
+        torch.save({"drawn": drawn, "latents": latents}, kept)
         return latents
 
     @torch.no_grad()
