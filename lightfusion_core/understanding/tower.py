@@ -107,12 +107,9 @@ class UnderstandingTower(nn.Module):
             The raw output (1, n, width), and the n tokens' own keys (after rotary) and values.
         """
         memory = _Memory(past)
+        # by place: the fourth is `past_key_values` until transformers 5.23 and `cache` from 5.24 on
         output = self.model.language_model.layers[index](
-            hidden,
-            attention_mask=mask[None, None],
-            position_embeddings=rotary,
-            past_key_values=memory,
-            use_cache=True,
+            hidden, mask[None, None], None, memory, position_embeddings=rotary, use_cache=True
         )
         output = output if isinstance(output, Tensor) else output[0]  # transformers 4 returns a tuple
         if output.shape != hidden.shape:
@@ -145,13 +142,13 @@ class UnderstandingTower(nn.Module):
 
 
 class _Memory:
-    """The `past_key_values` of one layer call: gives the past, keeps what the call adds apart from it,
+    """The cache of one layer call: gives the past, keeps what the call adds apart from it,
     so that branches can share a past without copying it."""
 
     def __init__(self, past: KeyValue | None) -> None:
         self.past = past
 
-    def update(self, keys: Tensor, values: Tensor, layer_idx: int, cache_kwargs: object = None) -> KeyValue:
+    def update(self, keys: Tensor, values: Tensor, layer_idx: int, *_: object, **__: object) -> KeyValue:
         self.own = (keys, values)
         if self.past is None:
             return self.own
