@@ -8,15 +8,21 @@ at home stay what the file is mapped to: moving out copies nothing.
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from .errors import CapabilityError, InputError
+from .errors import CapabilityError, DeviceMemoryError, InputError
 from .understanding.tower import UnderstandingTower
+
+log = logging.getLogger(__name__)
+
+_Result = TypeVar("_Result")
 
 MODES = ("phases", "groups")
 HOME = torch.device("cpu")
@@ -45,6 +51,37 @@ class Residency:
         self._tell_towers(mode is not None)
         if mode == "groups":
             self._stream()
+
+    def run(
+        self, what: str, parts: Sequence[nn.Module], work: Callable[[], _Result], forget: Callable[[], None]
+    ) -> _Result:
+        """Do `work` with these parts on the device, and once more with offloading and tiles where its memory does not
+        suffice.
+
+        Args:
+            what: names the work in the log and in the error.
+            forget: drops what is kept on the device for a next request.
+
+        Raises:
+            DeviceMemoryError: the memory does not suffice then either.
+        """
+        for attempt in (nullcontext, self.tightened):
+            try:
+                with attempt(), self.using(*parts):
+                    return work()
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                said = str(error).partition("\n")[0].rstrip(".")
+            # Here, and not above: the error holds the frames of what ran, and they hold its tensors
+            forget()
+            release(self.device)
+            if attempt is nullcontext:
+                log.warning("Out of memory while %s (%s): once more, with offloading and tiles.", what, said)
+        raise DeviceMemoryError(
+            f"The memory of {self.device} does not suffice for {what}, even with offloading and tiles ({said}): draw "
+            "smaller or fewer pictures, use fewer references, or end what else uses the device."
+        )
 
     @contextmanager
     def using(self, *parts: nn.Module | None) -> Iterator[None]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import nullcontext
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
@@ -20,13 +19,13 @@ from .checkpoints.loader import load_generation, load_understanding, load_vae
 from .checkpoints.model import open_model, read_config, tokenizer_file
 from .conditioning import Conditioning
 from .config import ModelConfig
-from .errors import CapabilityError, DeviceMemoryError, InputError
+from .errors import CapabilityError, InputError
 from .generation.context import ContextBuilder
 from .generation.layers import Attention, Layers, TorchLayers, attention
 from .generation.scaled import Fp8ProductLayers, ScaledLayers
 from .generation.tower import GenerationTower
 from .generation.vae import ImageVAE
-from .offload import HOME, Residency, check_mode, is_out_of_memory, release
+from .offload import HOME, Residency, check_mode
 from .sampling.guidance import Guidance
 from .sampling.loop import GuidedVelocity, Sampling, make_noise, sample
 from .sampling.solvers import OnStep
@@ -40,8 +39,6 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 log = logging.getLogger(__name__)
-
-_Result = TypeVar("_Result")
 
 NANO = Path(__file__).parent / "nano"
 Prompt: TypeAlias = str | Sequence[int]
@@ -188,11 +185,10 @@ class LightFusion:
             negative.append(self._ids(wanted))
         references = self._references(images)
 
-        def run() -> Conditioning:
-            with self.residency.using(self.understanding):
-                return self.encoder.encode(texts, references, negative, max_extent)
+        def read() -> Conditioning:
+            return self.encoder.encode(texts, references, negative, max_extent)
 
-        conditioning = self._within_memory("reading the prompt", run)
+        conditioning = self.residency.run("reading the prompt", [self.understanding], read, self._forget)
         if self.residency.mode is None:
             return conditioning
         self._forget()
@@ -242,23 +238,21 @@ class LightFusion:
         start = noise.to(self.device)
         latent, mask = (given if given is None else given.to(self.device) for given in (latent, mask))
 
-        def run() -> Tensor:
-            with self.residency.using(*self._drawing_parts()):
-                velocity = self.guided(conditioning, width, height, guidance)
-                return sample(velocity, start, sampling, latent=latent, mask=mask, on_step=on_step)
+        def draw() -> Tensor:
+            velocity = self.guided(conditioning, width, height, guidance)
+            return sample(velocity, start, sampling, latent=latent, mask=mask, on_step=on_step)
 
-        return self._within_memory("drawing", run)
+        return self.residency.run("drawing", self._drawing_parts(), draw, self._forget)
 
     @torch.no_grad()
     def decode(self, latent: Tensor, tile: int | None = None) -> Tensor:
         """Normalised latents to images (B, H, W, 3) float32 in 0..1; `tile` bounds memory, in pixels."""
         vae = self._vae()
 
-        def run() -> Tensor:
-            with self.residency.using(vae):
-                return vae.decode(latent, tile or self.residency.tile)
+        def decode() -> Tensor:
+            return vae.decode(latent, tile or self.residency.tile)
 
-        return self._within_memory("decoding", run)
+        return self.residency.run("decoding", [vae], decode, self._forget)
 
     def generate(
         self,
@@ -424,11 +418,10 @@ class LightFusion:
     def _encode_pixels(self, pixels: Tensor) -> Tensor:
         vae = self._vae()
 
-        def run() -> Tensor:
-            with self.residency.using(vae):
-                return vae.encode(pixels, self.residency.tile)
+        def encode() -> Tensor:
+            return vae.encode(pixels, self.residency.tile)
 
-        return self._within_memory("encoding a picture", run)
+        return self.residency.run("encoding a picture", [vae], encode, self._forget)
 
     def _forget(self) -> None:
         """Drop the prefixes that were kept for a next request."""
@@ -439,30 +432,6 @@ class LightFusion:
     def _drawing_parts(self) -> tuple[torch.nn.Module, ...]:
         """What a step runs: of a coupled model the understanding tower too."""
         return (self.generation, self.understanding) if self.generation.coupled else (self.generation,)
-
-    def _within_memory(self, what: str, run: Callable[[], _Result]) -> _Result:
-        """Run it, and once more with offloading and tiles where the device's memory does not suffice.
-
-        Raises:
-            DeviceMemoryError: nor does it then.
-        """
-        for attempt in (nullcontext, self.residency.tightened):
-            try:
-                with attempt():
-                    return run()
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                said = str(error).partition("\n")[0].rstrip(".")
-            # Here, and not above: the error holds the frames of what ran, and they hold its tensors
-            self._forget()
-            release(self.device)
-            if attempt is nullcontext:
-                log.warning("Out of memory while %s (%s): once more, with offloading and tiles.", what, said)
-        raise DeviceMemoryError(
-            f"The memory of {self.device} does not suffice for {what}, even with offloading and tiles ({said}): draw "
-            "smaller or fewer pictures, use fewer references, or end what else uses the device."
-        )
 
     def _check_task(self, task: str) -> None:
         if task not in self.config.tasks:
