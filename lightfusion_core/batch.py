@@ -97,7 +97,8 @@ class Renderer:
         return time.perf_counter() - start, ""
 
     def _save(self, prompt: str, seed: int, file: Path) -> None:
-        from .images import save_png, to_pil
+        from .images import to_pil
+        from .picture_files import save_png
 
         picture = self.model.generate(
             prompt, seed=seed, sampling=self.sampling, guidance=self.guidance, **self.settings

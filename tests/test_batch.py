@@ -14,7 +14,8 @@ from tiny import write_model
 
 from lightfusion_core import CapabilityError, InputError, LightFusion, Sampling
 from lightfusion_core.batch import Renderer, Row, left_over, make_rows, render
-from lightfusion_core.images import read_parameters, to_pil
+from lightfusion_core.images import to_pil
+from lightfusion_core.picture_files import read_parameters
 
 ROOT = Path(__file__).parents[1]
 PROMPTS = ["a word", "two words", "", "ein Wort"]

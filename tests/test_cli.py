@@ -22,7 +22,7 @@ from lightfusion_core.commands import console
 from lightfusion_core.commands.result import targets
 from lightfusion_core.commands.sheet import contact_sheet
 from lightfusion_core.errors import InputError
-from lightfusion_core.images import read_parameters
+from lightfusion_core.picture_files import read_parameters
 
 ROOT = Path(__file__).resolve().parents[1]
 Result = tuple[int, str, str]

@@ -22,7 +22,7 @@ def bench_shapes(arguments: Namespace) -> int:
         raise InputError("Judging pictures of shapes needs scipy, which is not installed here: pip install scipy.")
     if arguments.count < 1:
         raise InputError(f"A benchmark needs at least 1 request of each kind, found {arguments.count}.")
-    from ..images import save_png
+    from ..picture_files import save_png
     from ..shapes.bench import Engine, run
     from .sheet import contact_sheet
 

@@ -55,7 +55,7 @@ _LARGE = Examples(
 
 def demo(arguments: Namespace) -> int:
     """`lightfusion demo`: text to image, and an edit and a question where the model was trained for them."""
-    from ..images import save_png
+    from ..picture_files import save_png
     from .sheet import contact_sheet
 
     drawing, file = Drawing(arguments), png_name(arguments.output)

@@ -105,7 +105,8 @@ def _think(arguments: Namespace, model: LightFusion, images: Sequence[Image]) ->
 def _deliver(
     arguments: Namespace, pictures: Tensor, settings: dict[str, Any], seconds: float, load_seconds: float
 ) -> int:
-    from ..images import save_png, to_pil
+    from ..images import to_pil
+    from ..picture_files import save_png
 
     files = targets(arguments.output, arguments.prompt, arguments.batch)
     for index, (file, one) in enumerate(zip(files, pictures, strict=True)):

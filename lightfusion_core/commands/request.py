@@ -121,7 +121,8 @@ def device_of(name: str) -> torch.device:
 
 def picture(path: str) -> Image:
     """A picture file. Raises InputError for one that cannot be read, or is longer than 16:1."""
-    from ..images import check_aspect, load_image
+    from ..images import check_aspect
+    from ..picture_files import load_image
 
     image = load_image(path)
     check_aspect(*image.size)
@@ -134,7 +135,8 @@ def mask(path: str, size: tuple[int, int]) -> torch.Tensor:
     Raises:
         InputError: not a picture, or of another size.
     """
-    from ..images import load_image, to_tensor
+    from ..images import to_tensor
+    from ..picture_files import load_image
 
     image = load_image(path)
     if image.size != size:

@@ -1,0 +1,178 @@
+"""Picture files: reading any, and writing PNGs that carry their settings.
+
+A picture is a `PIL.Image` in RGB. Colour profiles are passed over, as the model was trained.
+"""
+
+from __future__ import annotations
+
+import errno
+import io
+import json
+import os
+import secrets
+import struct
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from PIL import Image, PngImagePlugin, UnidentifiedImageError
+
+from .errors import InputError
+from .images import to_rgb
+
+__all__ = ["load_image", "read_parameters", "save_png"]
+
+PARAMETERS_CHUNK = "lightfusion"
+READABLE_CHUNK = "parameters"
+
+_ORIENTATION_TAG = 0x0112
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+# What PIL's decoders raise on damaged data; it has no exception of its own for it.
+_DAMAGED = (
+    *(OSError, EOFError, SyntaxError, RuntimeError, ValueError, TypeError, IndexError, KeyError),
+    *(struct.error, zlib.error),
+)
+
+
+def load_image(path: str | os.PathLike[str]) -> Image.Image:
+    """Read a picture file as RGB, upright; of an animation its first frame.
+
+    Raises:
+        InputError: no such file, a folder, not a picture, damaged, or too large to open safely.
+    """
+    with _opened(path) as image:
+        image.load()
+        return _upright(to_rgb(image), image)
+
+
+def save_png(image: Image.Image, path: str | os.PathLike[str], parameters: Mapping[str, Any]) -> None:
+    """Write `image` as an RGB PNG that carries `parameters`, whole or not at all.
+
+    The parameters stand as JSON in the text chunk `lightfusion` (what JSON has no form for, as text)
+    and as readable lines in `parameters`. Missing folders are made; an existing picture is replaced.
+
+    Raises:
+        InputError: the disk is full, the place may not be written, or `path` is no place for a file.
+    """
+    buffer = io.BytesIO()
+    to_rgb(image).save(buffer, format="PNG", pnginfo=_chunks(parameters))
+    _write_whole(Path(path), buffer.getvalue())
+
+
+def read_parameters(path: str | os.PathLike[str]) -> dict[str, Any] | None:
+    """The parameters that `save_png` put into a picture; None for a picture without any.
+
+    Raises:
+        InputError: not a readable picture, or its parameters are damaged.
+    """
+    with _opened(path) as image:
+        # Asking for `.text` decodes the pixels; only where another tool moved the chunk behind them.
+        record = image.info.get(PARAMETERS_CHUNK) or getattr(image, "text", {}).get(PARAMETERS_CHUNK)
+    if record is None:
+        return None
+    try:
+        parameters = json.loads(record)
+    except (ValueError, RecursionError):
+        parameters = None
+    if not isinstance(parameters, dict):
+        raise InputError(f"{path}: expected a JSON object in its text `{PARAMETERS_CHUNK}`, found it damaged.")
+    return parameters
+
+
+def _chunks(parameters: Mapping[str, Any]) -> PngImagePlugin.PngInfo:
+    chunks = PngImagePlugin.PngInfo()
+    # Plain ASCII, so that the chunk is a tEXt that every tool reads.
+    chunks.add_text(PARAMETERS_CHUNK, json.dumps(dict(parameters), default=str))
+    lines = (f"{name}: {_readable(value)}" for name, value in parameters.items())
+    # Lone surrogates (a file name that is not UTF-8) cannot be stored.
+    chunks.add_text(READABLE_CHUNK, "\n".join(lines).encode("utf-8", "replace").decode("utf-8"))
+    return chunks
+
+
+def _readable(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
+
+
+def _write_whole(path: Path, data: bytes) -> None:
+    """Write a file so that `path` holds all of `data` or what it held before."""
+    # The name does not grow with the target's, which may be as long as the file system allows.
+    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    try:
+        if path.exists() and not path.is_file():
+            # os.replace would put a picture in the place of a device such as /dev/null.
+            raise InputError(f"{path}: expected a file name to save to, found a folder or device; add a file name.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(
+            f"{path}: expected to save a picture of {len(data)} bytes, found: {reason}; {_remedy(error)}."
+        ) from None
+
+
+def _remedy(error: OSError | ValueError) -> str:
+    match getattr(error, "errno", None):
+        case errno.EACCES | errno.EPERM | errno.EROFS:
+            return "choose a folder that you may write to"
+        case errno.EEXIST | errno.ENOTDIR:
+            return "a part of its folder's path is a file, so choose another folder"
+        case errno.ENAMETOOLONG:
+            return "choose a shorter name"
+        case errno.ENOSPC | errno.EDQUOT | errno.EFBIG:
+            return "free some space or choose another disk"
+        case _:
+            return "choose another place"
+
+
+def _upright(rgb: Image.Image, source: Image.Image) -> Image.Image:
+    """Turn `rgb` as the EXIF of its `source` says. Unreadable EXIF is no reason to refuse a picture."""
+    if source.format == "TIFF":
+        return rgb  # PIL has turned it already, and its older versions still give the orientation
+    try:
+        orientation = source.getexif().get(_ORIENTATION_TAG)
+    except _DAMAGED:
+        return rgb
+    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
+    return rgb if method is None else rgb.transpose(method)
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
+    """Open a picture file; whatever PIL raises inside of the block becomes an InputError that names the file."""
+    if os.path.isdir(path):  # Path.is_dir would raise where a folder on the way may not be searched
+        raise InputError(f"{path}: expected a picture, found a folder; give the path of one picture in it.")
+    try:
+        with Image.open(path) as image:
+            yield image
+    except (FileNotFoundError, NotADirectoryError):
+        raise InputError(f"{path}: expected a picture, found no such file; check the path.") from None
+    except PermissionError:
+        raise InputError(f"{path}: expected a readable picture, found no permission to read it; change that.") from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise InputError(f"{path}: too large to open safely ({str(error).rstrip('.')}); make it smaller.") from None
+    except UnidentifiedImageError:
+        raise InputError(
+            f"{path}: expected a picture (PNG, JPEG, WebP, GIF, BMP or TIFF), found something else; "
+            "give a picture or convert it to PNG."
+        ) from None
+    except _DAMAGED as error:
+        raise InputError(
+            f"{path}: expected a whole picture, found it damaged or cut off ({error}); copy or export it again."
+        ) from None
