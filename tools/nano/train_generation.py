@@ -39,15 +39,17 @@ PICTURES = 48000
 """Prompts in store, of all processes together."""
 ROWS = {"draw": 0.625, "edit": 0.375, "compose": 0.25}
 """Requests of each task as parts of a batch: the more references, the fewer, so that all take as long."""
-SECOND = ("edit", "draw", "edit", "compose")
-"""The tasks beside prompts, in turns. Shapes are learned from prompts: an edit finds most of them in its picture."""
+BESIDE = {"draw": ("edit", "draw", "edit", "compose"), "edit": ("draw", "edit", "draw", "compose")}
+"""The tasks beside the one that every step has, in turns. Prompts come first: shapes are learned from them, since an
+edit finds most of them in its picture."""
 
 
-def tasks_of(step: int, team: Team) -> tuple[str, ...]:
-    """What a process learns at a step: prompts, and what `SECOND` says. The processes of a team take one of both
-    each and change places, since one pass over many rows is quicker than two over few."""
-    tasks = ("draw", SECOND[step % len(SECOND)])
-    return tasks if team.count == 1 else (tasks[(step + step // len(SECOND) + team.rank) % 2],)
+def tasks_of(step: int, most: str, team: Team) -> tuple[str, ...]:
+    """What a process learns at a step: the task `most`, and what `BESIDE` says. The processes of a team take one of
+    both each and change places, since one pass over many rows is quicker than two over few."""
+    turns = BESIDE[most]
+    tasks = (most, turns[step % len(turns)])
+    return tasks if team.count == 1 else (tasks[(step + step // len(turns) + team.rank) % 2],)
 
 
 def losses(
@@ -110,7 +112,8 @@ def train(
     pairs = max(1, training.team.count // 2)
 
     def step(rng: random.Random) -> tuple[Tensor, dict[str, float]]:
-        counts = [(task, round(chosen.batch * ROWS[task] / pairs)) for task in tasks_of(training.step, training.team)]
+        tasks = tasks_of(training.step, chosen.most, training.team)
+        counts = [(task, round(chosen.batch * ROWS[task] / pairs)) for task in tasks]
         return losses(tower, drawings, rng, counts, chosen.shift, sides)
 
     training.run(step, chosen.minutes, lambda: show(mean, drawings.requests, pictures, page, sides))
@@ -123,6 +126,7 @@ def main() -> None:
     parser.add_argument(
         "--pictures", type=int, default=PICTURES, help="prompts in store; 3/4 as many edits, 1/4 others"
     )
+    parser.add_argument("--most", choices=BESIDE, default="draw", help="the task that every step has")
     parser.add_argument("--shift", type=float, default=nano_config().defaults.shift)
     chosen = parser.parse_args()
     train(CHECKPOINT, store(chosen), chosen)

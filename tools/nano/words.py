@@ -66,7 +66,7 @@ def loosen(rng: random.Random, text: str) -> str:
     if rng.random() < 0.25:
         # Half of the time a word of chance letters: a word that training never says must not weigh either.
         filler = rng.choice((rng.choice(_FILLERS), _unknown(rng)))
-        words.insert(rng.randrange(len(words) + 1) if rng.random() < 0.5 else 0, filler)
+        words.insert(rng.randrange(len(words) + 1) if rng.random() < 0.75 else 0, filler)
     return " ".join(words)
 
 

@@ -14,7 +14,7 @@ def text_to_image() -> Graph:
         "Nothing is encoded again while you change only the seed, the steps or the guidance.",
     )
     encoded = encode(graph, model, "a red circle left of a blue star", "Prompt")
-    drawn = sample(graph, model, encoded, 2)
+    drawn = sample(graph, model, encoded, 1)
     picture = decode(graph, model, drawn["LATENT"])
     saved = save(graph, picture["IMAGE"])
     model_frame(graph, model)

@@ -15,8 +15,8 @@ def instruction_edit() -> Graph:
         LOAD_IMAGE,
     )
     model_frame(graph, model)
-    before = source(graph, model, "a red circle and a yellow star on a white background", 2)
-    edited = edit(graph, model, before, "make the circle blue", 2)
+    before = source(graph, model, "a red circle and a yellow star on a white background", 1)
+    edited = edit(graph, model, before, "make the circle blue", 1)
     graph.group("Edit", PURPLE, [edited], [save(graph, edited["image"])])
     return graph
 
@@ -30,7 +30,7 @@ def masked_edit() -> Graph:
         f"{LOAD_IMAGE} Then right-click it, *Open in Mask Editor*, paint, and wire its MASK into *LightFusion Edit*.",
     )
     model_frame(graph, model)
-    before = source(graph, model, "a red circle left of a green square", 3)
+    before = source(graph, model, "a red circle left of a green square", 1)
     nothing = graph.add("SolidMask", "Keep all", value=0.0, width=128, height=128)
     half = graph.add("SolidMask", "May change", value=1.0, width=64, height=128)
     mask = graph.add(
@@ -73,7 +73,7 @@ def ask_and_caption() -> Graph:
         LOAD_IMAGE,
     )
     model_frame(graph, model)
-    picture = source(graph, model, "a pink star above a green square", 1, "A picture to ask about")
+    picture = source(graph, model, "a pink star above a green square", 7, "A picture to ask about")
     asked = graph.add(
         "LightFusionAsk", "Ask", "fixed", clip=model["CLIP"], question="what is above the square?", length=32,
         image_1=picture,
@@ -95,7 +95,7 @@ def generate_edit_upscale() -> Graph:
         "A new seed in *LightFusion Edit* runs the edit alone; the drawing before it is kept.",
     )
     model_frame(graph, model)
-    before = source(graph, model, "a yellow heart and a cyan cross", 5, "Draw")
+    before = source(graph, model, "a yellow heart and a cyan cross", 1, "Draw")
     edited = edit(graph, model, before, "make the heart purple", 1)
     graph.group("Edit", PURPLE, [edited])
     large = graph.add("ImageScaleBy", image=edited["image"], upscale_method="lanczos", scale_by=4.0)
