@@ -17,6 +17,8 @@ from ..checkpoints.reader import Checkpoint
 from ..config import ModelConfig
 from ..errors import CheckpointError
 from ..generation.context import ContextBuilder
+from ..generation.layers import TorchLayers
+from ..generation.scaled import Fp8ProductLayers
 from ..generation.tower import GenerationTower
 from ..sampling.guidance import OFF
 from ..sampling.loop import GuidedVelocity
@@ -50,8 +52,10 @@ def _measure(settings: Settings, path: Path, on_round: OnRound) -> Report:
     def read() -> list[bytes]:
         return [file.read_bytes() for file in files]
 
+    layers = Fp8ProductLayers if checkpoint.is_scaled("generation") else TorchLayers  # as the engine loads it
+
     def load() -> GenerationTower:
-        return load_generation(Checkpoint.open(path), config, settings.dtype, settings.device)
+        return load_generation(Checkpoint.open(path), config, settings.dtype, settings.device, layers)
 
     @torch.no_grad()
     def velocity(tower: GenerationTower) -> torch.Tensor:
