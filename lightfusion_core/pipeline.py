@@ -15,14 +15,14 @@ import torch
 from torch import Tensor
 
 from . import images
-from .checkpoints.loader import load_generation, load_understanding, load_vae
+from .checkpoints.loader import layers_as_stored, load_generation, load_understanding, load_vae
 from .checkpoints.model import open_model, read_config, tokenizer_file
 from .conditioning import Conditioning
 from .config import ModelConfig
 from .errors import CapabilityError, InputError
 from .generation.context import ContextBuilder
 from .generation.layers import Attention, Layers, TorchLayers, attention
-from .generation.scaled import Fp8ProductLayers, ScaledLayers
+from .generation.scaled import ScaledLayers
 from .generation.tower import GenerationTower
 from .generation.vae import ImageVAE
 from .offload import HOME, Residency, check_mode
@@ -132,8 +132,8 @@ class LightFusion:
         checkpoint = open_model(NANO if str(model) == "nano" else model, understanding=understanding, vae=vae)
         config = read_config(checkpoint)
         file = tokenizer_file(checkpoint, tokenizer)
-        if layers is TorchLayers and as_stored and checkpoint.is_scaled("generation"):
-            layers = Fp8ProductLayers
+        if layers is TorchLayers and as_stored:
+            layers = layers_as_stored(checkpoint)
         # A VLM's activations have outliers that an fp8 product would lose the rest to
         text_layers = ScaledLayers if as_stored and checkpoint.is_scaled("understanding") else None
         return cls(

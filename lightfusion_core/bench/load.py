@@ -11,14 +11,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from ..checkpoints.loader import load_generation
+from ..checkpoints.loader import layers_as_stored, load_generation
 from ..checkpoints.model import read_config
 from ..checkpoints.reader import Checkpoint
 from ..config import ModelConfig
 from ..errors import CheckpointError
 from ..generation.context import ContextBuilder
-from ..generation.layers import TorchLayers
-from ..generation.scaled import Fp8ProductLayers
 from ..generation.tower import GenerationTower
 from ..sampling.guidance import OFF
 from ..sampling.loop import GuidedVelocity
@@ -52,7 +50,7 @@ def _measure(settings: Settings, path: Path, on_round: OnRound) -> Report:
     def read() -> list[bytes]:
         return [file.read_bytes() for file in files]
 
-    layers = Fp8ProductLayers if checkpoint.is_scaled("generation") else TorchLayers  # as the engine loads it
+    layers = layers_as_stored(checkpoint)
 
     def load() -> GenerationTower:
         return load_generation(Checkpoint.open(path), config, settings.dtype, settings.device, layers)

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from ..config import ModelConfig
 from ..errors import CheckpointError
 from ..generation.layers import Attention, Layers, TorchLayers, attention
-from ..generation.scaled import FP8
+from ..generation.scaled import FP8, Fp8ProductLayers
 from ..generation.tower import GenerationTower, keeps_float32
 from ..generation.vae import ImageVAE
 from ..understanding.tower import UnderstandingTower
@@ -134,6 +134,11 @@ def load_generation(
     tower = build_generation(config, coupled=coupled, dtype=dtype, layers=layers, attention=attention, kind=kind)
     dtype_of = partial(generation_dtype, dtype=dtype, fp8=fp8)
     return fill(tower, checkpoint, "generation", device, dtype_of, () if coupled else UNUSED_IN_FROZEN)
+
+
+def layers_as_stored(checkpoint: Checkpoint) -> Layers:
+    """What holds the generation tower's weights as the file has them: scaled fp8 is not widened."""
+    return Fp8ProductLayers if checkpoint.is_scaled("generation") else TorchLayers
 
 
 def generation_dtype(name: str, dtype: torch.dtype, fp8: bool = False) -> torch.dtype:
