@@ -40,6 +40,7 @@ from .wordings import (
     FRAME,
     ITS,
     PAIR,
+    PLACE,
     PLACES,
     POSITION,
     RELATION,
@@ -189,8 +190,8 @@ def _attribution(rng: random.Random, held_out: bool) -> _Draft:
 
 
 def _free(rng: random.Random, held_out: bool) -> _Draft:
-    if rng.random() < 0.3:
-        return _placed(rng)
+    if rng.random() < 0.4:
+        return _placed(rng, held_out)
     total = rng.choice((1, 2, 2, 3, 3, 4))
     counts: list[int] = []
     while sum(counts) < total:
@@ -204,7 +205,7 @@ def _free(rng: random.Random, held_out: bool) -> _Draft:
     return text, things, tuple(wanted), ()
 
 
-def _placed(rng: random.Random) -> _Draft:
+def _placed(rng: random.Random, held_out: bool) -> _Draft:
     """One thing at a named place in the picture."""
     thing, size = _sized(rng, replace(_colored(rng, 1), size="medium"), False)
     place = rng.choice(tuple(PLACES))
@@ -213,7 +214,7 @@ def _placed(rng: random.Random) -> _Draft:
     spot = {-1: (near, far), 0: (0.42, 0.58), 1: (1 - far, 1 - near)}
     x, y = (rng.uniform(*spot[third]) for third in PLACES[place])
     thing = replace(thing, x=x, y=y)
-    text = f"{noun(thing.shape, thing.color, size)} {place}"
+    text = f"{noun(thing.shape, thing.color, size)} {PLACE[place].say(rng, held_out)}"
     return text, (thing,), (Wanted(1, thing.shape, thing.color, size, place),), ()
 
 

@@ -136,15 +136,64 @@ POSITION = Wording(
 
 RELATION = {
     "left of": Wording(
-        ("left of", "to the left of", "on the left of", "at the left of"), ("on the left side of", "to the left of")
+        ("left of", "to the left of", "on the left of", "at the left of", "to the left side of", "further left than"),
+        ("on the left side of", "to the left of"),
     ),
     "right of": Wording(
-        ("right of", "to the right of", "on the right of", "at the right of"),
+        (
+            "right of",
+            "to the right of",
+            "on the right of",
+            "at the right of",
+            "to the right side of",
+            "further right than",
+        ),
         ("on the right side of", "to the right of"),
     ),
-    "above": Wording(("above", "above", "over", "higher than"), ("above",)),
-    "below": Wording(("below", "below", "under", "lower than"), ("below",)),
+    "above": Wording(("above", "above", "over", "higher than", "further up than"), ("above",)),
+    "below": Wording(("below", "below", "under", "lower than", "further down than"), ("below",)),
 }
+
+PLACE = {
+    "on the left side": Wording(
+        (
+            "on the left side",
+            "on the left",
+            "at the left",
+            "on the left of the picture",
+            "at the left of the image",
+            "in the left half",
+            "near the left edge",
+        ),
+        ("on the left side of the picture",),
+    ),
+    "on the right side": Wording(
+        (
+            "on the right side",
+            "on the right",
+            "at the right",
+            "on the right of the picture",
+            "at the right of the image",
+            "in the right half",
+            "near the right edge",
+        ),
+        ("on the right side of the picture",),
+    ),
+    "at the top": Wording(
+        ("at the top", "at the top of the picture", "in the top half", "near the top edge", "high up"),
+        ("at the top of the image",),
+    ),
+    "at the bottom": Wording(
+        ("at the bottom", "at the bottom of the picture", "in the bottom half", "near the bottom edge", "low down"),
+        ("at the bottom of the image",),
+    ),
+    "in the center": Wording(
+        ("in the center", "in the middle", "in the center of the picture", "in the middle of the image"),
+        ("in the middle of the picture",),
+    ),
+}
+"""Ways to say where in the picture a thing shall be, by the keys of `PLACES`. Some begin as relations do: what they
+mean is decided by what follows."""
 
 ITS = {"left of": "to its left", "right of": "to its right", "above": "above it", "below": "below it"}
 
