@@ -32,6 +32,8 @@ from tools.comfyui import PACK, free_port
 from tools.nano.attention import bias_of, plain_attention
 from tools.nano.readouts import GRID, UNKNOWN, cells, digest, whereabouts
 from tools.nano.states import Row, Rows
+from tools.nano.team import Team
+from tools.nano.train_generation import tasks_of
 from tools.nano.training import Training, optimizers_of
 from tools.nano.words import asked, loosen, told
 
@@ -158,3 +160,16 @@ def test_questions_in_other_words_keep_what_decides_the_answer() -> None:
     assert sum("compared" not in text.lower() for text in said) > 30
     for text in said:
         assert {"blue", "star", "where", "circle"} <= set(re.findall("[a-z]+", text.lower()))
+
+
+def test_a_team_learns_what_one_process_learns() -> None:
+    """Of every step's two tasks each process takes another; prompts are in every step at first, then edits are."""
+    team, plan = Team(), 100
+    for step in range(plan):
+        team.count, team.rank = 1, 0
+        both = tasks_of(step, plan, team)
+        assert ("draw" if step < 40 else "edit") in both
+        team.count, halves = 2, []
+        for team.rank in range(2):
+            halves += tasks_of(step, plan, team)
+        assert sorted(halves) == sorted(both)

@@ -76,7 +76,7 @@ def main() -> None:
     for name in chosen.only:
         sides, shift = VARIANTS[name]
         print(name, flush=True)
-        settings = Namespace(**vars(chosen), plan=chosen.steps, minutes=math.inf, most="draw", shift=shift)
+        settings = Namespace(**vars(chosen), plan=chosen.steps, minutes=math.inf, shift=shift)
         logs[name] = train(FOLDER / f"{_file(name)}.pt", drawings, settings, sides).log
         rows.append(row(name, examine(name, drawings, chosen.seed, chosen.count)))
         print(rows[-1], flush=True)

@@ -4,7 +4,7 @@ Rectified flow (target: noise minus data), timesteps warped by the shift; text, 
 tokens dropped for 0.1, 0.1 and 0.5 of the requests, as the paper trains the large model. Every step has
 prompts, and edits or compositions. The weights that ship are a running mean of the trained ones.
 
-    python -m tools.nano.train_generation --minutes 60
+    python -m tools.nano.train_generation --minutes 120
 """
 
 from __future__ import annotations
@@ -32,21 +32,24 @@ from .training import Training, optimizers_of, options, sheet
 
 CHECKPOINT = RUNS / "generation.pt"
 INNER = ("blocks.", "mm_attn_layers.")
-PLAN = 12000
+PLAN = 6000
 """Steps of a whole training."""
-BATCH, RATE = 64, 1.5e-3
+BATCH, RATE = 128, 1.5e-3
 PICTURES = 48000
 """Prompts in store, of all processes together."""
 ROWS = {"draw": 0.625, "edit": 0.375, "compose": 0.25}
 """Requests of each task as parts of a batch: the more references, the fewer, so that all take as long."""
 BESIDE = {"draw": ("edit", "draw", "edit", "compose"), "edit": ("draw", "edit", "draw", "compose")}
-"""The tasks beside the one that every step has, in turns. Prompts come first: shapes are learned from them, since an
-edit finds most of them in its picture."""
+"""The tasks beside the one that every step has, in turns."""
+PROMPTS_FIRST = 0.4
+"""The part of a training whose every step has prompts; later every step has edits. Shapes are learned from prompts,
+since an edit finds most of them in its picture, and edits are learned last."""
 
 
-def tasks_of(step: int, most: str, team: Team) -> tuple[str, ...]:
-    """What a process learns at a step: the task `most`, and what `BESIDE` says. The processes of a team take one of
-    both each and change places, since one pass over many rows is quicker than two over few."""
+def tasks_of(step: int, plan: int, team: Team) -> tuple[str, ...]:
+    """What a process learns at a step of a plan. The processes of a team take one of its two tasks each and change
+    places, since one pass over many rows is quicker than two over few."""
+    most = "draw" if step < PROMPTS_FIRST * plan else "edit"
     turns = BESIDE[most]
     tasks = (most, turns[step % len(turns)])
     return tasks if team.count == 1 else (tasks[(step + step // len(turns) + team.rank) % 2],)
@@ -112,7 +115,7 @@ def train(
     pairs = max(1, training.team.count // 2)
 
     def step(rng: random.Random) -> tuple[Tensor, dict[str, float]]:
-        tasks = tasks_of(training.step, chosen.most, training.team)
+        tasks = tasks_of(training.step, training.plan, training.team)
         counts = [(task, round(chosen.batch * ROWS[task] / pairs)) for task in tasks]
         return losses(tower, drawings, rng, counts, chosen.shift, sides)
 
@@ -122,11 +125,10 @@ def train(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options(parser, minutes=60, plan=PLAN, batch=BATCH, rate=RATE)
+    options(parser, minutes=120, plan=PLAN, batch=BATCH, rate=RATE)
     parser.add_argument(
         "--pictures", type=int, default=PICTURES, help="prompts in store; 3/4 as many edits, 1/4 others"
     )
-    parser.add_argument("--most", choices=BESIDE, default="draw", help="the task that every step has")
     parser.add_argument("--shift", type=float, default=nano_config().defaults.shift)
     chosen = parser.parse_args()
     train(CHECKPOINT, store(chosen), chosen)
