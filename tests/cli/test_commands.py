@@ -1,84 +1,21 @@
-"""The command line on a tiny random model: what it leaves behind, what it says where, how it fails."""
+"""Every command on a tiny random model: what it leaves behind, what it says where."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
 import sys
-import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from command_results import pixels, refusal
 from PIL import Image
-from samples import heed_interrupts
-from tiny import CONFIG, write_model
 
-from lightfusion_core.cli import main
 from lightfusion_core.commands import console
 from lightfusion_core.commands.result import targets
 from lightfusion_core.commands.sheet import contact_sheet
 from lightfusion_core.errors import InputError
 from lightfusion_core.picture_files import read_parameters
-
-ROOT = Path(__file__).resolve().parents[1]
-Result = tuple[int, str, str]
-
-
-@pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A model folder."""
-    return write_model(tmp_path_factory.mktemp("cli"), replace(CONFIG, defaults=replace(CONFIG.defaults, steps=2)))
-
-
-@pytest.fixture(autouse=True)
-def in_an_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def run(folder: Path, capsys: pytest.CaptureFixture[str]):
-    """Run a command line with the tiny model: (exit code, stdout, stderr)."""
-
-    def call(*arguments: object, model: bool = True) -> Result:
-        line = [str(argument) for argument in arguments]
-        at = 2 if line[:1] == ["bench"] else 1  # behind the command; what comes later wins
-        line[at:at] = ["--model", str(folder), "--device", "cpu"] if model else []
-        try:
-            code = main(line)
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return code, said.out, said.err
-
-    return call
-
-
-@pytest.fixture
-def photo(tmp_path: Path) -> Path:
-    """A picture file of 100 x 80 pixels."""
-    pixels = np.random.default_rng(0).integers(0, 256, (5, 6, 3), dtype=np.uint8)
-    Image.fromarray(pixels).resize((100, 80), Image.Resampling.BICUBIC).save(tmp_path / "photo.png")
-    return tmp_path / "photo.png"
-
-
-def pixels(path: str | Path) -> np.ndarray:
-    return np.asarray(Image.open(path))
-
-
-def refusal(result: Result, *said: str, code: int = 1) -> None:
-    """The command failed in one line, and that says all of `said`; nothing is on stdout."""
-    assert result[0] == code
-    assert result[1] == ""
-    lines = [line for line in result[2].splitlines() if line.startswith("error: ")]
-    assert len(lines) == 1, result[2]
-    for text in said:
-        assert text in lines[0], lines[0]
-
 
 # generate
 
@@ -367,177 +304,6 @@ def test_a_sheet_of_pictures_of_any_size() -> None:
     assert sheet.getpixel((70, 70)) == (255, 0, 0)
     with pytest.raises(InputError):
         contact_sheet([])
-
-
-# Wrong input
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (("--solver", "magic"), "There is no solver 'magic': choose one of unipc"),
-        (("--steps", "0"), "at least 1 step, found 0"),
-        (("--shift", "0"), "shift must be above 0"),
-        (("--renorm", "all"), "renorm must be one of none"),
-        (("--renorm-min", "2"), "renorm_min must lie between 0 and 1"),
-        (("--interval", "0.9", "0.1"), "must run from low to high"),
-        (("--batch", "0"), "at least 1 picture, found 0"),
-        (("--width", "1700", "--height", "100"), "at most 16:1, found 1700x100"),
-        (("--width", "0", "--height", "64"), "1x1 pixel, found 0x64"),
-        (("--width", "4096", "--height", "4096"), "up to 512 pixels a side, found 4096x4096"),
-        (("--width", "2000"), "16:1"),
-        (("--device", "abacus"), "There is no device 'abacus'"),
-        (("--device", "meta"), "There is no device 'meta'"),
-        (("-o", "picture.jpg"), "saved as PNG, found .jpg"),
-        (("-o", "photo.png/x.png"), "photo.png is a file"),
-        (("--tokenizer", "nowhere"), "does not exist: give a tokenizer.json"),
-        (("--vae", "nowhere.safetensors"), "nowhere.safetensors does not exist"),
-        (("--understanding", "photo.png"), "photo.png is not a safetensors file"),
-    ],
-)
-def test_settings_that_cannot_be_used(run, photo: Path, arguments: tuple[str, ...], said: str) -> None:
-    refusal(run("generate", "a", *arguments), said)
-    assert sorted(path.name for path in Path().iterdir()) == ["photo.png"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        ((), "COMMAND"),
-        (("paint",), "invalid choice: 'paint'"),
-        (("generate",), "prompt"),
-        (("generate", "a", "--steps", "many"), "--steps: invalid int value: 'many'"),
-        (("generate", "a", "--seed", "-1"), "a seed lies between 0"),
-        (("generate", "a", "--seed", "1e3"), "--seed: invalid seed value"),
-        (("generate", "a", "--guidance", "nan"), "a number is needed, found nan"),
-        (("generate", "a", "--dtype", "int8"), "invalid choice: 'int8'"),
-        (("generate", "a", "--mask", "m.png"), "unrecognized arguments: --mask m.png"),
-        (("generate", "\udcff"), "not valid UTF-8"),
-        (("ask", "a", "--manner", "rude"), "invalid choice: 'rude'"),
-        (("bench", "speed"), "invalid choice: 'speed'"),
-    ],
-)
-def test_arguments_that_cannot_be_read(run, arguments: tuple[str, ...], said: str) -> None:
-    result = run(*arguments, model=False)
-    refusal(result, said, "--help`)", code=2)
-    assert result[2].count("\n") == 1
-
-
-def test_pictures_that_cannot_be_used(run, photo: Path) -> None:
-    Image.new("RGB", (1700, 100)).save("long.png")
-    Image.new("L", (50, 40)).save("small.png")
-    Path("text.png").write_text("no picture")
-    refusal(run("edit", "missing.png", "a"), "missing.png: expected a picture, found no such file")
-    refusal(run("edit", "text.png", "a"), "text.png: expected a picture")
-    refusal(run("edit", "long.png", "a"), "at most 16:1")
-    refusal(run("edit", photo, "a", "--reference", "missing.png"), "missing.png")
-    refusal(run("edit", photo, "a", "--mask", "missing.png"), "missing.png")
-    refusal(run("edit", photo, "a", "--mask", "small.png"), "the picture's size, 100x80, found 50x40")
-    refusal(run("edit", photo, "a", "--denoise", 0), "denoise must be above 0")
-    refusal(run("ask", "a", "missing.png"), "missing.png")
-    refusal(run("ask", "a", photo, "--max-tokens", 0), "at least 1 token")
-    refusal(run("ask", "a", "--temperature", -1), "temperature must be 0")
-
-
-def test_a_prompt_that_is_too_long(run, photo: Path) -> None:
-    refusal(run("generate", "word " * 200), "this model takes 512 in all: shorten the prompt")
-    refusal(run("edit", photo, "word " * 200), "shorten the prompt or use fewer references")
-    refusal(run("ask", "word " * 200), "shorten the prompt")
-
-
-def test_models_that_cannot_be_used(run, folder: Path, tmp_path: Path) -> None:
-    content = (folder / "model.safetensors").read_bytes()
-    (tmp_path / "cut.safetensors").write_bytes(content[: len(content) // 2])
-    (tmp_path / "text.safetensors").write_text("hello " * 100)
-    (tmp_path / "model.pt").write_bytes(b"PK\x03\x04" + bytes(100))
-    for name, said in (
-        ("cut.safetensors", "cut off"),
-        ("text.safetensors", "is not a safetensors file"),
-        ("model.pt", "pickle file, which can run any code"),
-        ("missing", "does not exist"),
-    ):
-        refusal(run("generate", "a", "--model", name, model=False), name, said)
-
-
-def test_nothing_without_its_part(run, folder: Path, photo: Path) -> None:
-    """No VAE and no tokenizer: each is named with the argument that brings it."""
-    model = folder / "model.safetensors"
-    alone = folder.parent / "alone"
-    alone.mkdir(exist_ok=True)
-    for name in ("model.safetensors", "config.json"):
-        (alone / name).write_bytes((folder / name).read_bytes())
-    refusal(run("generate", "a", "--model", alone, model=False), "tokenizer=PATH")
-    given = ("--model", alone, "--tokenizer", folder)
-    refusal(run("generate", "a", *given, model=False), "vae=PATH")
-    assert run("generate", "a", *given, "--vae", folder / "vae.safetensors", model=False)[0] == 0
-    assert model.exists()
-
-
-# In a process of its own
-
-
-linux = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="needs Linux's limits and /proc")
-
-
-def process(*arguments: object, **options) -> subprocess.Popen[str]:
-    line = [sys.executable, "-m", "lightfusion_core", *map(str, arguments)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.Popen(line, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options)
-
-
-def limit_files() -> None:
-    """As on a disk with 4 KB left: the system refuses what goes beyond."""
-    import resource
-
-    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
-
-
-@linux
-def test_a_full_disk_leaves_nothing_half_written(folder: Path, tmp_path: Path) -> None:
-    arguments = ("generate", "a", "--model", folder, "--device", "cpu", "-o", "out/a.png", "--quiet")
-    started = process(*arguments, preexec_fn=limit_files)
-    out, err = started.communicate(timeout=120)
-    assert (started.returncode, out) == (1, "")
-    assert err.count("\n") == 1
-    assert err.startswith("error: out/a.png: expected to save a picture")
-    assert "free some space" in err
-    assert list((tmp_path / "out").iterdir()) == []
-
-
-@linux
-def test_ctrl_c_cancels(folder: Path, tmp_path: Path) -> None:
-    arguments = ("generate", "a", "--model", folder, "--device", "cpu", "--steps", 100_000, "-o", "a.png")
-    started = process(*arguments, preexec_fn=heed_interrupts)
-    time.sleep(0.2)
-    deadline = time.monotonic() + 60
-    while b"libtorch_cpu" not in Path(f"/proc/{started.pid}/maps").read_bytes() and time.monotonic() < deadline:
-        time.sleep(0.2)  # the interpreter itself can be interrupted only once it runs our code
-    started.send_signal(signal.SIGINT)
-    out, err = started.communicate(timeout=60)
-    assert started.returncode == 130
-    assert out == ""
-    assert err.endswith("cancelled\n")
-    assert "Traceback" not in err
-    assert not (tmp_path / "a.png").exists()
-
-
-def test_a_closed_pipe_is_an_error_in_one_line(folder: Path) -> None:
-    started = process("ask", "hello", "--model", folder, "--device", "cpu", "--max-tokens", 100, "--quiet")
-    started.stdout.close()
-    assert started.wait(timeout=120) == 1
-    assert started.stderr.read() == "error: Standard output cannot be written: Broken pipe.\n"
-    started.stderr.close()
-
-
-def test_help_is_quick_and_imports_nothing_heavy() -> None:
-    program = "import sys; from lightfusion_core.cli import main\ntry: main(sys.argv[1:])\nexcept SystemExit: pass\n"
-    program += "print([n for n in ('torch', 'numpy', 'PIL', 'transformers', 'diffusers', 'rich') if n in sys.modules])"
-    for arguments in (["--help"], ["edit", "--help"], ["--version"]):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        line = [sys.executable, "-c", program, *arguments]
-        run = subprocess.run(line, capture_output=True, text=True, env=environment, check=True)
-        assert run.stdout.endswith("[]\n")
-        assert run.stderr == ""
 
 
 # Progress
