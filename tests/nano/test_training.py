@@ -164,12 +164,12 @@ def test_questions_in_other_words_keep_what_decides_the_answer() -> None:
 
 def test_a_team_learns_what_one_process_learns() -> None:
     """Of every step's two tasks each process takes another; prompts are in every step at first, then edits are."""
-    team, plan = Team(), 100
-    for step in range(plan):
+    team = Team()
+    for step in range(100):
         team.count, team.rank = 1, 0
-        both = tasks_of(step, plan, team)
+        both = tasks_of(step, 40, team)
         assert ("draw" if step < 40 else "edit") in both
         team.count, halves = 2, []
         for team.rank in range(2):
-            halves += tasks_of(step, plan, team)
+            halves += tasks_of(step, 40, team)
         assert sorted(halves) == sorted(both)

@@ -19,7 +19,7 @@ from lightfusion_core.shapes.samples import GENEVAL
 from .drawings import Drawings
 from .evaluate import Many, trained
 from .model import RUNS
-from .train_generation import BATCH, PICTURES, PLAN, RATE, store, train
+from .train_generation import BATCH, PICTURES, PLAN, PROMPTS_FIRST, RATE, store, train
 from .training import plot
 
 BOTH = ("vit", "vae")
@@ -76,7 +76,9 @@ def main() -> None:
     for name in chosen.only:
         sides, shift = VARIANTS[name]
         print(name, flush=True)
-        settings = Namespace(**vars(chosen), plan=chosen.steps, minutes=math.inf, shift=shift)
+        settings = Namespace(
+            **vars(chosen), plan=chosen.steps, minutes=math.inf, prompts_first=PROMPTS_FIRST, shift=shift
+        )
         logs[name] = train(FOLDER / f"{_file(name)}.pt", drawings, settings, sides).log
         rows.append(row(name, examine(name, drawings, chosen.seed, chosen.count)))
         print(rows[-1], flush=True)

@@ -46,10 +46,10 @@ PROMPTS_FIRST = 0.4
 since an edit finds most of them in its picture, and edits are learned last."""
 
 
-def tasks_of(step: int, plan: int, team: Team) -> tuple[str, ...]:
-    """What a process learns at a step of a plan. The processes of a team take one of its two tasks each and change
-    places, since one pass over many rows is quicker than two over few."""
-    most = "draw" if step < PROMPTS_FIRST * plan else "edit"
+def tasks_of(step: int, until: float, team: Team) -> tuple[str, ...]:
+    """What a process learns at a step, with prompts in every one `until` a step. The processes of a team take one of
+    its two tasks each and change places, since one pass over many rows is quicker than two over few."""
+    most = "draw" if step < until else "edit"
     turns = BESIDE[most]
     tasks = (most, turns[step % len(turns)])
     return tasks if team.count == 1 else (tasks[(step + step // len(turns) + team.rank) % 2],)
@@ -115,7 +115,7 @@ def train(
     pairs = max(1, training.team.count // 2)
 
     def step(rng: random.Random) -> tuple[Tensor, dict[str, float]]:
-        tasks = tasks_of(training.step, training.plan, training.team)
+        tasks = tasks_of(training.step, chosen.prompts_first * training.plan, training.team)
         counts = [(task, round(chosen.batch * ROWS[task] / pairs)) for task in tasks]
         return losses(tower, drawings, rng, counts, chosen.shift, sides)
 
@@ -128,6 +128,9 @@ def main() -> None:
     options(parser, minutes=120, plan=PLAN, batch=BATCH, rate=RATE)
     parser.add_argument(
         "--pictures", type=int, default=PICTURES, help="prompts in store; 3/4 as many edits, 1/4 others"
+    )
+    parser.add_argument(
+        "--prompts-first", type=float, default=PROMPTS_FIRST, help="part with prompts in every step, not edits"
     )
     parser.add_argument("--shift", type=float, default=nano_config().defaults.shift)
     chosen = parser.parse_args()
