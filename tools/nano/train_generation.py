@@ -2,7 +2,8 @@
 
 Rectified flow (target: noise minus data), timesteps warped by the shift; text, clean latents and ViT
 tokens dropped for 0.1, 0.1 and 0.5 of the requests, as the paper trains the large model. Every step has
-prompts, and edits or compositions. The weights that ship are a running mean of the trained ones.
+prompts at first and edits later, and other requests beside them in turns. The weights that ship are a
+running mean of the trained ones.
 
     python -m tools.nano.train_generation --minutes 120
 """

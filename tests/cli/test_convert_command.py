@@ -10,10 +10,7 @@ import torch
 from tiny import write_model
 
 from lightfusion_core import LightFusion
-from lightfusion_core.cli import main
 from lightfusion_core.fidelity import TIMESTEPS, velocities
-
-Result = tuple[int, str, str]
 
 
 @pytest.fixture(scope="module")
@@ -22,21 +19,13 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]):
-    def call(*arguments: object) -> Result:
-        try:
-            code = main(["convert", *(str(argument) for argument in arguments)])
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return code, said.out, said.err
-
-    return call
+def convert(run):
+    """Run `lightfusion convert`: (exit code, stdout, stderr)."""
+    return lambda *arguments: run("convert", *arguments, model=False)
 
 
-def test_it_prints_what_it_wrote_and_what_that_cost(run, source: Path, tmp_path: Path) -> None:
-    code, out, err = run(source, tmp_path / "out", "--dtype", "fp8")
+def test_it_prints_what_it_wrote_and_what_that_cost(convert, source: Path, tmp_path: Path) -> None:
+    code, out, err = convert(source, tmp_path / "out", "--dtype", "fp8")
     assert code == 0
     assert "frozen, fp8" in out
     assert "left out: 15 tensors" in out
@@ -46,8 +35,8 @@ def test_it_prints_what_it_wrote_and_what_that_cost(run, source: Path, tmp_path:
     assert "530/530" in err
 
 
-def test_as_json_it_says_every_layer(run, source: Path, tmp_path: Path) -> None:
-    code, out, err = run(source, tmp_path / "out", "--dtype", "fp8", "--json", "--quiet")
+def test_as_json_it_says_every_layer(convert, source: Path, tmp_path: Path) -> None:
+    code, out, err = convert(source, tmp_path / "out", "--dtype", "fp8", "--json", "--quiet")
     assert (code, err) == (0, "")
     said = json.loads(out)
     assert set(said["files"]) == {"generation.safetensors", "understanding.safetensors", "vae.safetensors"}
@@ -61,35 +50,35 @@ def test_as_json_it_says_every_layer(run, source: Path, tmp_path: Path) -> None:
     assert max(said["velocity_errors"].values()) < 0.2
 
 
-def test_what_is_dropped_is_compared_with_the_source_s(run, source: Path, tmp_path: Path) -> None:
-    code, out, _ = run(source, tmp_path / "out", "--understanding", "drop", "--quiet")
+def test_what_is_dropped_is_compared_with_the_source_s(convert, source: Path, tmp_path: Path) -> None:
+    code, out, _ = convert(source, tmp_path / "out", "--understanding", "drop", "--quiet")
     assert code == 0
     assert "left out: 81 tensors, the understanding tower" in out
     assert "velocity of one request" in out
 
 
-def test_parts_alone_have_nothing_to_be_compared_with(run, source: Path, tmp_path: Path) -> None:
-    run(source, tmp_path / "one", "--quiet")
+def test_parts_alone_have_nothing_to_be_compared_with(convert, source: Path, tmp_path: Path) -> None:
+    convert(source, tmp_path / "one", "--quiet")
     (tmp_path / "one" / "understanding.safetensors").unlink()
-    code, out, _ = run(tmp_path / "one", tmp_path / "two", "--dtype", "fp8", "--quiet")
+    code, out, _ = convert(tmp_path / "one", tmp_path / "two", "--dtype", "fp8", "--quiet")
     assert code == 0
     assert "velocity" not in out
 
 
 def test_a_large_model_is_compared_only_when_asked(
-    run, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    convert, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("lightfusion_core.commands.convert._SMALL", 0)
-    assert "velocity" not in run(source, tmp_path / "one", "--quiet")[1]
-    assert "velocity" in run(source, tmp_path / "two", "--quiet", "--check")[1]
+    assert "velocity" not in convert(source, tmp_path / "one", "--quiet")[1]
+    assert "velocity" in convert(source, tmp_path / "two", "--quiet", "--check")[1]
 
 
-def test_refusals_are_one_line(run, source: Path, tmp_path: Path) -> None:
-    code, out, err = run(source, source, "--quiet")
+def test_refusals_are_one_line(convert, source: Path, tmp_path: Path) -> None:
+    code, out, err = convert(source, source, "--quiet")
     assert (code, out) == (1, "")
     assert err.startswith("error: ")
     assert err.count("\n") == 1
-    assert run(source, tmp_path / "out", "--dtype", "int4")[0] == 2
+    assert convert(source, tmp_path / "out", "--dtype", "int4")[0] == 2
 
 
 @pytest.mark.slow
