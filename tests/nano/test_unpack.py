@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 
 from lightfusion_core.pipeline import NANO
 from tools.nano.export import export
 from tools.nano.flow import new_generation
 from tools.nano.model import RUNS, nano_config, read_vae_config
-from tools.nano.train_generation import CHECKPOINT, INNER
+from tools.nano.train_generation import CHECKPOINT as GENERATION
+from tools.nano.train_generation import INNER
+from tools.nano.train_vlm import CHECKPOINT as UNDERSTANDING
+from tools.nano.train_vlm import Learner
 from tools.nano.training import Training, optimizers_of
 from tools.nano.unpack import unpack
 
@@ -38,14 +43,21 @@ def test_what_ships_comes_back(unpacked: Path) -> None:
         assert json.loads((NANO / file).read_text()) == json.loads((unpacked / "again" / file).read_text())
 
 
-def test_training_begins_with_its_weights(unpacked: Path) -> None:
+SIDES: dict[str, tuple[Path, Callable[[], nn.Module], tuple[str, ...]]] = {
+    "understanding": (UNDERSTANDING, lambda: Learner(1), ("tower.model.language_model.layers.",)),
+    "generation": (GENERATION, lambda: new_generation(nano_config(read_vae_config())), INNER),
+}
+
+
+@pytest.mark.parametrize("side", SIDES)
+def test_training_begins_with_its_weights(side: str, unpacked: Path) -> None:
     """At step 0, with optimisers that have seen nothing."""
-    config = nano_config(read_vae_config())
-    tower, mean = new_generation(config), new_generation(config)
-    untrained = tower.blocks[0].ffn[0].weight.clone()
-    optimizers = optimizers_of(tower, 0.001, INNER)
-    training = Training(CHECKPOINT, tower, mean, optimizers, rate=0.001, plan=10, seed=0)
+    checkpoint, new, inner = SIDES[side]
+    module, mean = new(), new()
+    untrained = [parameter.clone() for parameter in module.parameters()]
+    optimizers = optimizers_of(module, 0.001, inner)
+    training = Training(checkpoint, module, mean, optimizers, rate=0.001, plan=10, seed=0)
     assert training.step == 0
-    assert not torch.equal(untrained, tower.blocks[0].ffn[0].weight)
-    assert all(torch.equal(*pair) for pair in zip(tower.parameters(), mean.parameters(), strict=True))
+    assert any(not torch.equal(*pair) for pair in zip(untrained, module.parameters(), strict=True))
+    assert all(torch.equal(*pair) for pair in zip(module.parameters(), mean.parameters(), strict=True))
     assert all(not optimizer.state for optimizer in optimizers)

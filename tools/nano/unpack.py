@@ -24,10 +24,12 @@ from lightfusion_core.pipeline import NANO
 from .model import TOKENIZER, VAE_EXPORT
 from .train_generation import CHECKPOINT as GENERATION
 from .train_vlm import CHECKPOINT as UNDERSTANDING
+from .train_vlm import Learner
 
 
 def unpack(folder: Path = NANO, generation: bool = True) -> None:
-    """Write checkpoints of weights alone: a training that finds one begins with them, at step 0."""
+    """Write checkpoints of weights alone: a training that finds one begins with them, at step 0. The readouts of the
+    understanding side's training do not ship and begin anew."""
     VAE_EXPORT.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(folder / "tokenizer.json", TOKENIZER)
     section = json.loads((folder / "config.json").read_text())["vae_config"]
@@ -36,8 +38,9 @@ def unpack(folder: Path = NANO, generation: bool = True) -> None:
     save_file(vae, VAE_EXPORT / "vae.safetensors")
     checkpoint, config = Checkpoint.open(folder), ModelConfig.from_file(folder / "config.json")
     cpu = torch.device("cpu")
-    understanding = load_understanding(checkpoint, config, torch.float32, cpu).state_dict()
-    torch.save({"mean": {f"tower.{name}": tensor for name, tensor in understanding.items()}}, UNDERSTANDING)
+    learner = Learner(0)
+    learner.tower.load_state_dict(load_understanding(checkpoint, config, torch.float32, cpu).state_dict())
+    torch.save({"weights": learner.state_dict(), "mean": learner.state_dict()}, UNDERSTANDING)
     if generation:
         tower: GenerationTower = load_generation(checkpoint, config, torch.float32, cpu)
         torch.save({"weights": tower.state_dict(), "mean": tower.state_dict()}, GENERATION)
@@ -46,8 +49,9 @@ def unpack(folder: Path = NANO, generation: bool = True) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--without-generation", action="store_true", help="train the generation side from nothing")
-    unpack(generation=not parser.parse_args().without_generation)
-    print(f"wrote {TOKENIZER}, {VAE_EXPORT}, {UNDERSTANDING}, {GENERATION}")
+    generation = not parser.parse_args().without_generation
+    unpack(generation=generation)
+    print("wrote", *(TOKENIZER, VAE_EXPORT, UNDERSTANDING), *([GENERATION] if generation else []))
 
 
 if __name__ == "__main__":
