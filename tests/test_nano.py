@@ -23,7 +23,7 @@ from lightfusion_core.shapes.world import Scene, Thing, render
 
 FAST = Sampling(steps=4)
 LEAST = {
-    "single_object": 0.9, "two_objects": 0.9, "counting": 0.9, "colors": 0.9, "position": 0.6,
+    "single_object": 0.9, "two_objects": 0.9, "counting": 0.9, "colors": 0.9, "position": 0.9,
     "color_attribution": 0.9, "edits_done": 0.7, "questions_exact": 0.9,
 }  # fmt: skip
 

@@ -5,7 +5,7 @@ tokens dropped for 0.1, 0.1 and 0.5 of the requests, as the paper trains the lar
 prompts at first and edits later, and other requests beside them in turns. The weights that ship are a
 running mean of the trained ones.
 
-    python -m tools.nano.train_generation --minutes 120
+    python -m tools.nano.train_generation --minutes 200
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from .training import Training, optimizers_of, options, sheet
 
 CHECKPOINT = RUNS / "generation.pt"
 INNER = ("blocks.", "mm_attn_layers.")
-PLAN = 6000
+PLAN = 11000
 """Steps of a whole training."""
 BATCH, RATE = 128, 1.5e-3
 PICTURES = 48000
@@ -126,7 +126,7 @@ def train(
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options(parser, minutes=120, plan=PLAN, batch=BATCH, rate=RATE)
+    options(parser, minutes=200, plan=PLAN, batch=BATCH, rate=RATE)
     parser.add_argument(
         "--pictures", type=int, default=PICTURES, help="prompts in store; 3/4 as many edits, 1/4 others"
     )
