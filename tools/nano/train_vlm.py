@@ -48,6 +48,7 @@ from .training import Training, optimizers_of, options
 from .words import asked, loosen, told
 
 CHECKPOINT = RUNS / "vlm.pt"
+INNER = ("tower.model.language_model.layers.", "tower.model.visual.blocks.", "tower.model.visual.merger.")
 SHARES = {"look": 6, "edit": 3, "compose": 1, "read": 2}
 QUESTION_SHARES = {"what": 2, "color": 1, "count": 2, "where": 5, "yes_no": 4}
 CAPTION = 0.5
@@ -223,12 +224,11 @@ def main() -> None:
     RUNS.mkdir(parents=True, exist_ok=True)
     tasks = Tasks(Tokenizer(TOKENIZER, nano_config().special_tokens))
     learner = Learner(chosen.seed)
-    inner = ("tower.model.language_model.layers.", "tower.model.visual.blocks.", "tower.model.visual.merger.")
     training = Training(
         CHECKPOINT,
         learner,
         Learner(chosen.seed),
-        optimizers_of(learner, chosen.rate, inner),
+        optimizers_of(learner, chosen.rate, INNER),
         rate=chosen.rate,
         plan=chosen.plan,
         seed=chosen.seed,

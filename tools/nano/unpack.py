@@ -14,6 +14,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from lightfusion_core.checkpoints.loader import load_generation, load_understanding
 from lightfusion_core.checkpoints.reader import Checkpoint
@@ -40,10 +41,16 @@ def unpack(folder: Path = NANO, generation: bool = True) -> None:
     cpu = torch.device("cpu")
     learner = Learner(0)
     learner.tower.load_state_dict(load_understanding(checkpoint, config, torch.float32, cpu).state_dict())
-    torch.save({"weights": learner.state_dict(), "mean": learner.state_dict()}, UNDERSTANDING)
+    _begin(UNDERSTANDING, learner)
     if generation:
         tower: GenerationTower = load_generation(checkpoint, config, torch.float32, cpu)
-        torch.save({"weights": tower.state_dict(), "mean": tower.state_dict()}, GENERATION)
+        _begin(GENERATION, tower)
+
+
+def _begin(path: Path, module: nn.Module) -> None:
+    """Write where a training of the module begins: its weights, which are their running mean too."""
+    weights = module.state_dict()
+    torch.save({"weights": weights, "mean": weights}, path)
 
 
 def main() -> None:
