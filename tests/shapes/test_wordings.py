@@ -4,8 +4,29 @@ from __future__ import annotations
 
 import random
 
+import pytest
+
 from lightfusion_core.shapes.prompts import CATEGORIES, EDITS, QUESTIONS, sample_edit, sample_prompt, sample_question
-from lightfusion_core.shapes.wordings import PLACE, PLACES, RELATION
+from lightfusion_core.shapes.wordings import (
+    ADD,
+    ADD_BESIDE,
+    ASK,
+    FRAME,
+    MOVE,
+    PLACE,
+    PLACES,
+    RECOLOR,
+    REFERENCE,
+    RELATION,
+    REMOVE,
+    REPLACE,
+    SET_BACKGROUND,
+    Wording,
+)
+
+SENTENCES = (
+    FRAME, RECOLOR, REPLACE, ADD, ADD_BESIDE, REMOVE, MOVE, SET_BACKGROUND, *REFERENCE.values(), *ASK.values()
+)  # fmt: skip
 
 
 def said(held_out: bool) -> str:
@@ -25,6 +46,11 @@ def test_training_never_says_what_is_held_out() -> None:
     assert len(unseen) == 7
     assert {phrase for phrase in unseen if phrase in training} == set()
     assert {phrase for phrase in unseen if phrase not in evaluation} == set()
+
+
+@pytest.mark.parametrize("wording", SENTENCES, ids=lambda wording: wording.held[0])
+def test_no_sentence_of_training_is_held_out(wording: Wording) -> None:
+    assert wording.held and not set(wording.held) & set(wording.train)
 
 
 def test_every_place_has_its_ways_to_be_said() -> None:

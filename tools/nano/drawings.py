@@ -16,7 +16,7 @@ from torch import Tensor
 from lightfusion_core.checkpoints.loader import load_vae
 from lightfusion_core.checkpoints.reader import Checkpoint
 from lightfusion_core.config import VAEConfig
-from lightfusion_core.shapes.prompts import EDITS, REFERENCES, sample_edit, sample_prompt, sample_reference
+from lightfusion_core.shapes.prompts import REFERENCES, sample_edit, sample_prompt, sample_reference
 from lightfusion_core.shapes.world import Scene, render
 from lightfusion_core.understanding.tokenizer import Tokenizer
 from lightfusion_core.understanding.tower import UnderstandingTower
@@ -31,6 +31,8 @@ TASKS = ("draw", "edit", "compose")
 CATEGORY_SHARES = {
     "single_object": 1, "two_objects": 2, "counting": 2, "colors": 2, "position": 2, "color_attribution": 2, "free": 1
 }  # fmt: skip
+EDIT_SHARES = {"recolor": 1, "replace": 3, "add": 2, "remove": 1, "move": 1, "background": 1, "the_one": 1}
+"""Replaced and added objects have to be drawn as from a prompt, and take the longest to learn."""
 DROP_TEXT, DROP_LATENT, DROP_VIT = 0.1, 0.1, 0.5
 """How often a condition is left out, as in the paper."""
 
@@ -74,7 +76,7 @@ def request(task: str, rng: random.Random) -> Request:
         prompt = sample_prompt(rng, category)
         return Request(prompt.prompt, (), prompt.scene)
     if task == "edit":
-        edit = sample_edit(rng, rng.choice(EDITS))
+        edit = sample_edit(rng, rng.choices(list(EDIT_SHARES), list(EDIT_SHARES.values()))[0])
         return Request(edit.instruction, (edit.source,), edit.target)
     composition = sample_reference(rng, rng.choice(REFERENCES))
     return Request(composition.instruction, composition.references, composition.target)
