@@ -61,6 +61,16 @@ def model_path(name: str) -> Path:
     )
 
 
+def absence(name: str) -> str | None:
+    """What to say of a model that is not there; None where it is, or is the built-in one."""
+    try:
+        if name != NANO:
+            model_path(name)
+    except CheckpointError as error:
+        return str(error)
+    return None
+
+
 def part_path(folder: str, name: str) -> Path | None:
     """The file of a name out of `parts`; None for the model's own part."""
     return None if name == FROM_MODEL else Path(folder_paths.get_full_path_or_raise(folder, name))

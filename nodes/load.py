@@ -51,6 +51,12 @@ class LoadLightFusion(io.ComfyNode):
         )
 
     @classmethod
+    def validate_inputs(cls, model: str | None) -> bool | str:
+        """Say before anything runs where an absent model belongs; the host would only say that its list lacks it.
+        A wired name (None here) is looked up when the node runs."""
+        return True if model is None else folders.absence(model) or True
+
+    @classmethod
     def execute(cls, model: str, understanding: str, vae: str, weight_dtype: str) -> io.NodeOutput:
         from .native.loading import describe, load
 

@@ -27,15 +27,11 @@ def with_picture(client: Client, graph: Graph, width: int = 100, height: int = 7
 
 
 def test_absent_model_is_named_with_the_folder_for_it(client: Client) -> None:
-    """A shared workflow names files that this machine does not have."""
-    try:
-        text = failure(client, own_text_to_image(model="absent.safetensors"), "load")
-    except RefusedError as refused:  # newer ComfyUI looks at lists before it runs
-        assert "absent.safetensors" in str(refused)
-        assert "nano (built in)" in str(refused)
-    else:
-        assert "absent.safetensors" in text
-        assert "lightfusion" in text and "nano (built in)" in text
+    """A shared workflow names files that this machine does not have; nothing of it runs."""
+    with pytest.raises(RefusedError) as refused:
+        client.run(own_text_to_image(model="absent.safetensors"))
+    assert "'absent.safetensors' is in no model folder" in str(refused.value)
+    assert "models/lightfusion" in str(refused.value) and "nano (built in)" in str(refused.value)
 
 
 @pytest.mark.parametrize("kind", ["encode", "edit", "ask"])
