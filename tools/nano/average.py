@@ -13,6 +13,8 @@ from pathlib import Path
 
 import torch
 
+from .training import begin
+
 
 def average(first: Path, second: Path, share: float, output: Path) -> None:
     """Write a checkpoint of weights alone, the weighted mean of two running means.
@@ -31,10 +33,7 @@ def average(first: Path, second: Path, share: float, output: Path) -> None:
     )  # fmt: skip
     if differing:
         raise ValueError(f"{first} and {second} differ in {differing[0]}: give two checkpoints of the same stage.")
-    weights = {name: torch.lerp(one[name].float(), other[name].float(), share) for name in one}
-    part = output.with_suffix(".part")
-    torch.save({"weights": weights, "mean": weights}, part)
-    part.replace(output)
+    begin(output, {name: torch.lerp(one[name].float(), other[name].float(), share) for name in one})
 
 
 def main() -> None:

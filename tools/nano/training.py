@@ -6,7 +6,7 @@ import argparse
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -141,7 +141,6 @@ class Training:
         optimizers = [self.team.state_of(optimizer) for optimizer in self.optimizers]
         if not self.team.leads:
             return
-        part = self.checkpoint.with_suffix(".part")
         state = {
             "weights": self.module.state_dict(),
             "mean": self.mean.state_dict(),
@@ -149,10 +148,21 @@ class Training:
             "step": self.step,
             "log": self.log,
         }
-        torch.save(state, part)
-        part.replace(self.checkpoint)
+        _write(self.checkpoint, state)
         if self.log:
             plot(self.checkpoint.with_suffix(".png"), {self.checkpoint.stem: self.log})
+
+
+def begin(checkpoint: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write where a training begins: weights alone, which are their running mean too."""
+    _write(checkpoint, {"weights": weights, "mean": weights})
+
+
+def _write(checkpoint: Path, state: Mapping[str, object]) -> None:
+    """Whole or not at all."""
+    part = checkpoint.with_suffix(".part")
+    torch.save(state, part)
+    part.replace(checkpoint)
 
 
 def plot(path: Path, logs: dict[str, list[tuple[int, dict[str, float]]]]) -> None:

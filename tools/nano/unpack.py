@@ -14,7 +14,6 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
-from torch import nn
 
 from lightfusion_core.checkpoints.loader import load_generation, load_understanding
 from lightfusion_core.checkpoints.reader import Checkpoint
@@ -26,6 +25,7 @@ from .model import TOKENIZER, VAE_EXPORT
 from .train_generation import CHECKPOINT as GENERATION
 from .train_vlm import CHECKPOINT as UNDERSTANDING
 from .train_vlm import Learner
+from .training import begin
 
 
 def unpack(folder: Path = NANO, generation: bool = True) -> None:
@@ -41,16 +41,10 @@ def unpack(folder: Path = NANO, generation: bool = True) -> None:
     cpu = torch.device("cpu")
     learner = Learner(0)
     learner.tower.load_state_dict(load_understanding(checkpoint, config, torch.float32, cpu).state_dict())
-    _begin(UNDERSTANDING, learner)
+    begin(UNDERSTANDING, learner.state_dict())
     if generation:
         tower: GenerationTower = load_generation(checkpoint, config, torch.float32, cpu)
-        _begin(GENERATION, tower)
-
-
-def _begin(path: Path, module: nn.Module) -> None:
-    """Write where a training of the module begins: its weights, which are their running mean too."""
-    weights = module.state_dict()
-    torch.save({"weights": weights, "mean": weights}, path)
+        begin(GENERATION, tower.state_dict())
 
 
 def main() -> None:
