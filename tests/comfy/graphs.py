@@ -29,7 +29,7 @@ def text_to_image(
 
     Args:
         lora: the strength of `LORA`; None is a graph without the node.
-        slow: seconds by which every call of the network is delayed.
+        slow: seconds by which every call of the network, and the sampling's end, is delayed.
     """
     graph = {
         "load": loader(model),

@@ -44,7 +44,10 @@ class Check(io.ComfyNode):
 
 
 class Slow(io.ComfyNode):
-    """A model whose every call takes longer, so that a cancel can be aimed at a step."""
+    """A model whose every call and whose sampling's end take longer, so that a cancel can be aimed at a step.
+
+    The end too: a tiny model's picture is decoded and saved before a cancel at the last step can arrive.
+    """
 
     @classmethod
     def define_schema(cls) -> io.Schema:
@@ -61,8 +64,14 @@ class Slow(io.ComfyNode):
             time.sleep(seconds)
             return executor(*args, **options)
 
+        def linger(executor: Any, *args: Any, **options: Any) -> Any:
+            latent = executor(*args, **options)
+            time.sleep(seconds)
+            return latent
+
         slow = model.clone()
         slow.add_wrapper_with_key(WrappersMP.APPLY_MODEL, "slow", wait)
+        slow.add_wrapper_with_key(WrappersMP.OUTER_SAMPLE, "slow", linger)
         return io.NodeOutput(slow)
 
 
