@@ -51,6 +51,21 @@ def test_it_is_the_widened_weights_product(kind: type[ScaledLinear], bias: bool,
     torch.testing.assert_close(layer(x.bfloat16()).float(), wanted, rtol=0.05, atol=0.05)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("rows", [1, 5, 47, 48, 100])
+def test_a_product_in_blocks_is_the_whole_one(
+    rows: int, bias: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One row at a time, with a rest, with a rest of one, all at once, and fewer than a block has room for."""
+    layer, _ = holding(ScaledLinear, bias)
+    x = torch.randn(3, 32, generator=torch.Generator().manual_seed(1)).to(dtype)
+    whole = layer(x)  # with gradients enabled
+    monkeypatch.setattr(scaled, "_BLOCK_BYTES", rows * 32 * x.element_size())
+    with torch.no_grad():
+        torch.testing.assert_close(layer(x), whole, rtol=1e-6, atol=1e-6)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.float16, torch.float64])
 def test_widening_is_exact_for_every_number(dtype: torch.dtype) -> None:
     """All 254 of them: both zeros, subnormal numbers, the largest."""
