@@ -78,7 +78,7 @@ def rewrite_then_draw() -> Graph:
         "rewrite_then_draw",
         "Let the model write the prompt",
         "**LightFusion Think** turns a short prompt into a detailed one before it is drawn; you see the text while it "
-        "is written. *Mode* `think` keeps your prompt and adds a thought to it, as the model's authors published it.",
+        "is written. *Mode* **think** keeps your prompt and adds a thought to it, as the model's authors published it.",
         "Its seed stays as it is, so that another picture does not cost another text. nano has read nothing but short "
         "sentences about shapes and writes little of use; the wiring is the same for the large model.",
     )

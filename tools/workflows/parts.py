@@ -12,7 +12,7 @@ STEPS = 20
 LARGE_MODEL = (
     "**nano (built in)** is a tiny model that knows coloured shapes only. It is picked here so that the graph runs as "
     "soon as it is opened, without a download or a GPU. For real pictures put a LightFusion checkpoint into "
-    f"`models/lightfusion`, press R, pick it in *Load LightFusion*, and raise the steps from {STEPS} to 50."
+    f"**models/lightfusion**, press R, pick it in *Load LightFusion*, and raise the steps from {STEPS} to 50."
 )
 LOAD_IMAGE = (
     "The picture to start from is drawn in the green frame, so that no file is needed. To use your own, delete that "
