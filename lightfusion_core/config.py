@@ -1,23 +1,15 @@
-"""The model's configuration: frozen, checked when made, JSON in and out.
+"""The model's configuration: frozen, checked when made.
 
-Everything that differs between two LightFusion models stands here and nowhere else. The JSON form
-uses the section names of the authors' configuration (`text_config`, `vision_config`, `vgen_config`,
-`fusion`, `special_token_ids`), so that such a file reads as it is; sections it lacks take the large
-model's values.
+Everything that differs between two LightFusion models stands here and nowhere else. `config_json` reads and writes it.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from pathlib import Path
-from typing import Any, TypeVar
+from dataclasses import dataclass, field, fields
+from typing import Any
 
 from . import wan22
 from .errors import ConfigError
-
-_Section = TypeVar("_Section")
 
 NEGATIVE_PROMPT = (
     "Bright tones, overexposed, blurred details, subtitles, style, works, paintings, images, overall gray, "
@@ -32,7 +24,8 @@ TIMESTEPS = 1000
 TASKS = ("generate", "edit", "answer")
 
 
-def _check(condition: bool, message: str) -> None:
+def check(condition: bool, message: str) -> None:
+    """Raise ConfigError with `message` unless `condition` holds."""
     if not condition:
         raise ConfigError(message)
 
@@ -42,7 +35,7 @@ def _check_positive(section: Any, where: str) -> None:
     for item in fields(section):
         value = getattr(section, item.name)
         if isinstance(value, int | float):
-            _check(value > 0, f"{where}: {item.name} must be above 0, found {value}.")
+            check(value > 0, f"{where}: {item.name} must be above 0, found {value}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +59,15 @@ class TextConfig:
 
     def __post_init__(self) -> None:
         _check_positive(self, "text_config")
-        _check(
+        check(
             self.hidden_size % self.num_attention_heads == 0,
             f"text_config: hidden_size {self.hidden_size} is not a multiple of its {self.num_attention_heads} heads.",
         )
-        _check(
+        check(
             self.num_attention_heads % self.num_key_value_heads == 0,
             f"text_config: {self.num_attention_heads} heads cannot share {self.num_key_value_heads} key-value heads.",
         )
-        _check(
+        check(
             len(self.mrope_section) == 3 and 2 * sum(self.mrope_section) == self.head_dim,
             f"text_config: mrope_section {self.mrope_section} must be 3 numbers that add up to half the head size, "
             f"{self.head_dim} / 2 = {self.head_dim // 2}; it adds up to {sum(self.mrope_section)}.",
@@ -105,12 +98,12 @@ class VisionConfig:
     def __post_init__(self) -> None:
         _check_positive(self, "vision_config")
         head = self.hidden_size // self.num_heads
-        _check(
+        check(
             self.hidden_size % self.num_heads == 0 and head % 4 == 0,
             f"vision_config: hidden_size {self.hidden_size} over {self.num_heads} heads must give a head size "
             "that is a multiple of 4.",
         )
-        _check(
+        check(
             all(0 <= i < self.depth for i in self.fullatt_block_indexes),
             f"vision_config: fullatt_block_indexes {self.fullatt_block_indexes} go beyond the depth, {self.depth}.",
         )
@@ -138,12 +131,12 @@ class DiTConfig:
 
     def __post_init__(self) -> None:
         _check_positive(self, "vgen_config")
-        _check(
+        check(
             self.dim % self.num_heads == 0 and self.head_dim % 2 == 0,
             f"vgen_config: dim {self.dim} over {self.num_heads} heads must give an even head size.",
         )
-        _check(self.freq_dim % 2 == 0, f"vgen_config: freq_dim must be even, found {self.freq_dim}.")
-        _check(
+        check(self.freq_dim % 2 == 0, f"vgen_config: freq_dim must be even, found {self.freq_dim}.")
+        check(
             self.in_dim == self.out_dim,
             f"vgen_config: in_dim {self.in_dim} and out_dim {self.out_dim} must be the latent's channels, both.",
         )
@@ -191,16 +184,16 @@ class VAEConfig:
         _check_positive(self, "vae_config")
         for name in ("mean", "std"):
             found = len(getattr(self, name))
-            _check(found == self.z_dim, f"vae_config: {name} needs {self.z_dim} values, one a channel, found {found}.")
-        _check(
+            check(found == self.z_dim, f"vae_config: {name} needs {self.z_dim} values, one a channel, found {found}.")
+        check(
             len(self.preview_factors) == self.z_dim,
             f"vae_config: preview_factors needs {self.z_dim} rows, found {len(self.preview_factors)}.",
         )
-        _check(
+        check(
             {len(row) for row in (*self.preview_factors, self.preview_bias)} == {3},
             "vae_config: every row of preview_factors, and preview_bias, needs 3 values: red, green, blue.",
         )
-        _check(
+        check(
             len(self.temporal_downsample) == len(self.dim_mult) - 1,
             f"vae_config: temporal_downsample needs {len(self.dim_mult) - 1} values, "
             f"found {len(self.temporal_downsample)}.",
@@ -280,154 +273,44 @@ class ModelConfig:
         return max(1, round(side / self.token_size)) * self.token_size
 
     def __post_init__(self) -> None:
-        _check(self.max_extent > 0, f"max_extent must be above 0, found {self.max_extent}.")
+        check(self.max_extent > 0, f"max_extent must be above 0, found {self.max_extent}.")
         unknown = [task for task in self.tasks if task not in TASKS]
-        _check(not unknown, f"tasks: there is no task {', '.join(unknown)}: choose of {', '.join(TASKS)}.")
+        check(not unknown, f"tasks: there is no task {', '.join(unknown)}: choose of {', '.join(TASKS)}.")
         deepest = max(self.text.num_hidden_layers, self.dit.num_layers) - 1
         shallowest = min(self.text.num_hidden_layers, self.dit.num_layers) - 1
-        _check(
+        check(
             self.fusion.num_layers in (deepest, shallowest),
             f"fusion: {self.text.num_hidden_layers} VLM layers and {self.dit.num_layers} DiT blocks take {deepest} "
             f'("max") or {shallowest} ("min") fusion layers, found {self.fusion.num_layers}.',
         )
-        _check(
+        check(
             self.fusion.hidden_size == self.dit.dim and self.fusion.num_attention_heads == self.dit.num_heads,
             f"fusion: width {self.fusion.hidden_size} in {self.fusion.num_attention_heads} heads must be the DiT's, "
             f"{self.dit.dim} in {self.dit.num_heads}.",
         )
-        _check(
+        check(
             self.dit.head_dim == self.text.head_dim,
             f"fusion: the DiT's head size {self.dit.head_dim} must be the VLM's, {self.text.head_dim}, "
             "so that the VLM's rotary tables fit.",
         )
-        _check(
+        check(
             self.vision.out_hidden_size == self.text.hidden_size,
             f"vision_config: out_hidden_size {self.vision.out_hidden_size} must be the VLM's width, "
             f"{self.text.hidden_size}.",
         )
-        _check(
+        check(
             self.vae.z_dim == self.dit.in_dim,
             f"vae_config: {self.vae.z_dim} latent channels do not fit the DiT's in_dim {self.dit.in_dim}.",
         )
-        _check(
+        check(
             self.vae_image.stride % self.token_size == 0,
             f"vae_image: stride {self.vae_image.stride} must be a multiple of one token, {self.token_size} pixels.",
         )
-        _check(
+        check(
             self.vit_image.stride % self.vision.token_size == 0,
             f"vit_image: stride {self.vit_image.stride} must be a multiple of one vision token, "
             f"{self.vision.token_size} pixels.",
         )
-
-    def to_json(self) -> str:
-        """The configuration as JSON, which `from_json` reads back to an equal object."""
-        sections = {_SECTIONS.get(f.name, f.name): getattr(self, f.name) for f in fields(self)}
-        plain = {
-            name: asdict(value) if hasattr(value, "__dataclass_fields__") else value for name, value in sections.items()
-        }
-        return json.dumps(plain, indent=1) + "\n"
-
-    @classmethod
-    def from_json(cls, text: str) -> ModelConfig:
-        """Read `to_json`'s form or the authors' (unknown descriptive keys are passed over).
-
-        Raises:
-            ConfigError: not JSON, a value of the wrong kind, or parts that do not fit together.
-        """
-        try:
-            data = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise ConfigError(f"The model configuration is not JSON: {error}.") from None
-        _check(isinstance(data, dict), "The model configuration must be a JSON object.")
-        return cls.from_dict(data)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> ModelConfig:
-        """As `from_json`, from a parsed object."""
-        text = dict(_object(data, "text_config"))
-        rope = text.get("rope_scaling") or text.get("rope_parameters")
-        for key in ("mrope_section", "rope_theta"):
-            if isinstance(rope, Mapping) and key in rope:
-                text.setdefault(key, rope[key])
-        tokens = dict(_object(data, "special_token_ids"))
-        if "newline_token_ids" in data:
-            tokens["newline_token_ids"] = data["newline_token_ids"]
-        dit = dict(_object(data, "vgen_config"))
-        patch = dit.get("patch_size")
-        if isinstance(patch, list | tuple):
-            flat = len(patch) == 3 and patch[0] == 1 and patch[1] == patch[2]
-            _check(flat, f"vgen_config: patch_size must be [1, p, p], found {patch}.")
-            dit["patch_size"] = patch[-1]
-        large = cls()
-        return cls(
-            **_known(
-                large, {key: data[key] for key in ("name", "tasks", "max_extent") if key in data}, "the configuration"
-            ),
-            text=_section(TextConfig(), text, "text_config"),
-            vision=_section(VisionConfig(), _object(data, "vision_config"), "vision_config"),
-            dit=_section(DiTConfig(), dit, "vgen_config"),
-            fusion=_section(FusionConfig(), _object(data, "fusion"), "fusion"),
-            vae=_section(VAEConfig(), _object(data, "vae_config"), "vae_config"),
-            special_tokens=_section(SpecialTokens(), tokens, "special_token_ids"),
-            vae_image=_section(large.vae_image, _object(data, "vae_image"), "vae_image"),
-            vit_image=_section(large.vit_image, _object(data, "vit_image"), "vit_image"),
-            defaults=_section(Defaults(), _object(data, "defaults"), "defaults"),
-        )
-
-    @classmethod
-    def from_file(cls, path: Path) -> ModelConfig:
-        """Read a `config.json`. Raises ConfigError naming the file."""
-        try:
-            return cls.from_json(path.read_text(encoding="utf-8"))
-        except (ConfigError, UnicodeDecodeError) as error:
-            raise ConfigError(f"{path}: {error}") from None
-
-
-_SECTIONS = {
-    "text": "text_config",
-    "vision": "vision_config",
-    "dit": "vgen_config",
-    "vae": "vae_config",
-    "special_tokens": "special_token_ids",
-}
-
-
-def _object(data: Mapping[str, Any], where: str) -> Mapping[str, Any]:
-    """A section of the JSON; empty where there is none."""
-    section = data.get(where, {})
-    _check(isinstance(section, Mapping), f"{where} must be a JSON object, found {section!r}.")
-    return section
-
-
-def _like(value: Any, default: Any) -> Any:
-    """`value` as the kind of thing that `default` is; whole numbers pass for floats. Raises TypeError."""
-    if isinstance(default, tuple) and isinstance(value, list | tuple):
-        return tuple(_like(item, default[0]) for item in value)
-    if type(default) is float and type(value) is int:
-        return float(value)
-    if type(value) is not type(default):
-        raise TypeError
-    return value
-
-
-def _known(base: object, values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """The `values` that are fields of the dataclass `base`, each of the kind that it replaces."""
-    known = {}
-    for item in fields(base):  # type: ignore[arg-type]  # base is one of the dataclasses above
-        if item.name in values:
-            value, default = values[item.name], getattr(base, item.name)
-            try:
-                known[item.name] = _like(value, default)
-            except TypeError:
-                kind = type(default[0] if isinstance(default, tuple) else default).__name__
-                kind = f"a list of {kind}" if isinstance(default, tuple) else f"of type {kind}"
-                raise ConfigError(f"{where}: {item.name} must be {kind}, found {value!r}.") from None
-    return known
-
-
-def _section(base: _Section, values: Mapping[str, Any], where: str) -> _Section:
-    """`base` with the known `values`; unknown ones only describe."""
-    return replace(base, **_known(base, values, where))  # type: ignore[type-var]
 
 
 PRESETS: dict[str, ModelConfig] = {"7b-5b": ModelConfig()}

@@ -12,6 +12,7 @@ from tiny import CONFIG
 
 from lightfusion_core import ConfigError, ModelConfig
 from lightfusion_core.config import PRESETS
+from lightfusion_core.config_json import config_from_dict, config_from_file, config_from_json, config_to_json
 
 # The goldens' config.json, as it is: the authors' section names, with descriptive keys of no use to us.
 GOLDEN = """{
@@ -44,29 +45,29 @@ def test_there_and_back_through_json(config: ModelConfig) -> None:
     """Guards a field that is written and not read, and tuples that come back as lists."""
     changed = replace(config, name="other", tasks=("edit",), max_extent=9)
     for one in (config, changed):
-        again = ModelConfig.from_json(one.to_json())
+        again = config_from_json(config_to_json(one))
         assert again == one
         assert hash(again) == hash(one)
 
 
 def test_every_field_is_read_back() -> None:
     """Guards new fields: each, changed in the JSON, must change the object."""
-    data = json.loads(CONFIG.to_json())
+    data = json.loads(config_to_json(CONFIG))
     for section, values in data.items():
         if not isinstance(values, dict):
             continue
         for key, value in values.items():
             if isinstance(value, str):
                 changed = {**data, section: {**values, key: "other"}}
-                assert ModelConfig.from_dict(changed) != CONFIG, f"{section}.{key}"
+                assert config_from_dict(changed) != CONFIG, f"{section}.{key}"
             elif key in ("steps", "max_area", "intermediate_size", "vocab_size", "rope_theta", "shift", "bos_token_id"):
                 changed = {**data, section: {**values, key: value * 2}}
-                assert ModelConfig.from_dict(changed) != CONFIG, f"{section}.{key}"
+                assert config_from_dict(changed) != CONFIG, f"{section}.{key}"
 
 
 def test_the_goldens_form() -> None:
     """Guards files that the authors' tools wrote."""
-    config = ModelConfig.from_json(GOLDEN)
+    config = config_from_json(GOLDEN)
     assert config.text == replace(CONFIG.text, max_position_embeddings=32768)
     assert (config.vision, config.dit, config.fusion) == (CONFIG.vision, CONFIG.dit, CONFIG.fusion)
     assert config.special_tokens == CONFIG.special_tokens
@@ -76,7 +77,7 @@ def test_the_goldens_form() -> None:
 
 def test_the_large_model_is_the_default() -> None:
     """Guards the published sizes (REFERENCE.md part C) and that nothing more than `{}` is needed for them."""
-    config = ModelConfig.from_json("{}")
+    config = config_from_json("{}")
     assert config == ModelConfig() == PRESETS["7b-5b"]
     assert (config.text.head_dim, config.dit.head_dim, config.token_size, config.vision.token_size) == (
         128,
@@ -91,7 +92,7 @@ def test_the_large_model_is_the_default() -> None:
 def test_both_published_depths_of_fusion() -> None:
     """Guards rule B28: 29 is "max", 27 is "min"."""
     for layers in (29, 27):
-        assert ModelConfig.from_dict({"fusion": {"num_layers": layers}}).fusion.num_layers == layers
+        assert config_from_dict({"fusion": {"num_layers": layers}}).fusion.num_layers == layers
 
 
 def test_it_is_frozen() -> None:
@@ -137,10 +138,10 @@ CONTRADICTIONS: list[tuple[str, Change, tuple[str, ...]]] = [
 @pytest.mark.parametrize(("change", "numbers"), [c[1:] for c in CONTRADICTIONS], ids=[c[0] for c in CONTRADICTIONS])
 def test_contradictions_are_refused_with_their_numbers(change: Change, numbers: tuple[str, ...]) -> None:
     """Guards errors that a person can act on: what was found and what it contradicts."""
-    data = json.loads(CONFIG.to_json())
+    data = json.loads(config_to_json(CONFIG))
     change(data)
     with pytest.raises(ConfigError) as caught:
-        ModelConfig.from_dict(data)
+        config_from_dict(data)
     for number in numbers:
         assert number in str(caught.value)
 
@@ -175,7 +176,7 @@ WRONG_KINDS: list[tuple[str, object, tuple[str, ...]]] = [
 def test_values_of_the_wrong_kind_are_refused(section: str, values: object, named: tuple[str, ...]) -> None:
     """Guards a hand-edited file: the message names the key, not a line of ours."""
     with pytest.raises(ConfigError) as caught:
-        ModelConfig.from_dict({section: values})
+        config_from_dict({section: values})
     for name in named:
         assert name in str(caught.value)
 
@@ -183,31 +184,31 @@ def test_values_of_the_wrong_kind_are_refused(section: str, values: object, name
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", "null", '{"text_config": {"hidden_size": 12,}}'])
 def test_what_is_no_json_object_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="JSON"):
-        ModelConfig.from_json(text)
+        config_from_json(text)
 
 
 def test_unknown_descriptive_keys_are_passed_over() -> None:
     """Guards files of later releases and of other tools."""
-    data = json.loads(CONFIG.to_json())
+    data = json.loads(config_to_json(CONFIG))
     data["comment"] = "mine"
     for section in data.values():
         if isinstance(section, dict):
             section["comment"] = {"by": "a person"}
-    assert ModelConfig.from_dict(data) == CONFIG
+    assert config_from_dict(data) == CONFIG
 
 
 def test_whole_numbers_serve_as_floats() -> None:
     """Guards JSON writers that drop `.0`."""
-    assert ModelConfig.from_dict({"text_config": {"rope_theta": 1000000}, "defaults": {"shift": 4}}) == ModelConfig()
+    assert config_from_dict({"text_config": {"rope_theta": 1000000}, "defaults": {"shift": 4}}) == ModelConfig()
 
 
 def test_a_broken_file_is_named(tmp_path: Path) -> None:
     file = tmp_path / "config.json"
     file.write_text("{}}", encoding="utf-8")
     with pytest.raises(ConfigError, match=r"config\.json"):
-        ModelConfig.from_file(file)
-    file.write_text(CONFIG.to_json(), encoding="utf-8")
-    assert ModelConfig.from_file(file) == CONFIG
+        config_from_file(file)
+    file.write_text(config_to_json(CONFIG), encoding="utf-8")
+    assert config_from_file(file) == CONFIG
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"config\.json"):
-        ModelConfig.from_file(file)
+        config_from_file(file)

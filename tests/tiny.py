@@ -22,6 +22,7 @@ from lightfusion_core.config import (
     VAEConfig,
     VisionConfig,
 )
+from lightfusion_core.config_json import config_to_json
 from lightfusion_core.generation.vae import ImageVAE
 
 CONFIG = ModelConfig(
@@ -68,7 +69,7 @@ def write_model(
     """A model folder with random weights; frozen (`o_und_proj` zero) unless `coupled`. Returns `folder`."""
     folder.mkdir(parents=True, exist_ok=True)
     draw = torch.Generator().manual_seed(seed)
-    (folder / "config.json").write_text(config.to_json(), encoding="utf-8")
+    (folder / "config.json").write_text(config_to_json(config), encoding="utf-8")
     understanding = build_understanding(config, with_lm_head=lm_head)
     generation = build_generation(config, coupled=True, dtype=torch.float32)  # the authors' files hold und queries too
     weights = {f"vision_language_model.{name}": t for name, t in _random(understanding, draw).items()}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from ..checkpoints.loader import build_generation, build_understanding, build_vae, generation_dtype
 from ..config import PRESETS as PUBLISHED
 from ..config import Defaults, DiTConfig, FusionConfig, ModelConfig, SizeRule, TextConfig, VAEConfig, VisionConfig
+from ..config_json import config_from_file
 from ..errors import InputError
 from ..generation.tower import GenerationTower
 from ..generation.vae import ImageVAE
@@ -74,7 +75,7 @@ def preset(name: str) -> ModelConfig:
     if name not in PRESETS:
         raise InputError(f"There is no preset {name!r}: choose one of {', '.join(PRESETS)}.")
     if name == "nano":
-        return ModelConfig.from_file(Path(NANO) / "config.json")
+        return config_from_file(Path(NANO) / "config.json")
     return {**PUBLISHED, "bench": BENCH, "tiny": TINY}[name]
 
 

@@ -20,6 +20,7 @@ import torch
 from torch import nn
 
 from .. import __version__
+from ..config_json import config_to_json
 from ..errors import CheckpointError, InputError
 from ..generation.scaled import widened
 from ..generation.tower import keeps_float32
@@ -189,7 +190,7 @@ class Converter:
                         if on_tensor is not None:
                             on_tensor(item.to)
                 done.files[file] = writer.size
-            staging.write(CONFIG, self.config.to_json().encode())
+            staging.write(CONFIG, config_to_json(self.config).encode())
             if self.tokenizer is not None:
                 staging.write(TOKENIZER, self.tokenizer.read_bytes())
             staging.commit([name for name in _OURS if name not in self._files])

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from ..config import ModelConfig
+from ..config_json import config_from_dict
 from ..errors import CheckpointError, ConfigError
 from .reader import Checkpoint
 from .shapes import count, fit_vae, match_preset
@@ -98,7 +99,7 @@ def _read_json(checkpoint: Checkpoint) -> Mapping | None:
 
 def _parse(file: Path, said: Mapping) -> ModelConfig:
     try:
-        return ModelConfig.from_dict({"name": file.parent.name, **said})
+        return config_from_dict({"name": file.parent.name, **said})
     except ConfigError as error:
         raise ConfigError(f"{file}: {error}") from None
 

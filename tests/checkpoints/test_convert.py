@@ -33,6 +33,7 @@ from lightfusion_core.checkpoints.keys import canonical, published
 from lightfusion_core.checkpoints.quantise import takes_fp8
 from lightfusion_core.checkpoints.report import inspect
 from lightfusion_core.config import ModelConfig
+from lightfusion_core.config_json import config_from_file, config_to_json
 
 Expected = tuple[Tensor, Tensor]
 
@@ -229,7 +230,7 @@ def test_the_vae_has_wans_own_names(plain: Path, tmp_path: Path) -> None:
 def test_configuration_and_tokenizer_come_along(tmp_path: Path) -> None:
     source = write_model(tmp_path / "source")
     convert(source, tmp_path / "out")
-    assert ModelConfig.from_file(tmp_path / "out" / "config.json") == ModelConfig.from_file(source / "config.json")
+    assert config_from_file(tmp_path / "out" / "config.json") == config_from_file(source / "config.json")
     assert (tmp_path / "out" / "tokenizer.json").read_bytes() == (source / "tokenizer.json").read_bytes()
     assert LightFusion.load(tmp_path / "out", device="cpu").encode("a word").full.segments
 
@@ -259,7 +260,7 @@ def test_memory_does_not_grow_with_the_tensors(tmp_path: Path) -> None:
     tensors["vision_language_model.model.language_model.embed_tokens.weight"] = torch.zeros(rows, 128)
     tensors["vision_language_model.lm_head.weight"] = torch.zeros(rows, 128)
     save_file(tensors, source / "model.safetensors")
-    said = json.loads(CONFIG.to_json())
+    said = json.loads(config_to_json(CONFIG))
     said["text_config"]["vocab_size"] = rows
     (source / "config.json").write_text(json.dumps(said))
     program = """

@@ -15,6 +15,8 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from lightfusion_core.config_json import config_to_json
+
 from .model import RUNS, TOKENIZER, VAE_EXPORT, nano_config, read_vae_config
 from .train_generation import CHECKPOINT as GENERATION
 from .train_vlm import load_tower
@@ -54,7 +56,7 @@ def export(
     vae = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(vae_folder / "vae.safetensors").items()}
     save_file(vae, folder / "vae.safetensors", metadata={"format": "pt"})
     shutil.copyfile(TOKENIZER, folder / "tokenizer.json")
-    (folder / "config.json").write_text(replace(nano_config(read_vae_config(vae_folder)), tasks=tasks).to_json())
+    (folder / "config.json").write_text(config_to_json(replace(nano_config(read_vae_config(vae_folder)), tasks=tasks)))
     count = sum(tensor.numel() for part in (tensors, vae) for tensor in part.values())
     size = sum(file.stat().st_size for file in folder.iterdir() if file.name != "README.md")
     card = _CARD.read_text().format(millions=count / 1e6, megabytes=size / 1e6, scores=_table(scores or {}))

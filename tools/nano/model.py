@@ -16,6 +16,7 @@ from lightfusion_core.config import (
     VAEConfig,
     VisionConfig,
 )
+from lightfusion_core.config_json import config_from_dict, config_to_json
 
 RUNS = Path("runs/nano")
 """Checkpoints and sheets of the training, out of git."""
@@ -73,11 +74,11 @@ def nano_config(vae: VAEConfig | None = None) -> ModelConfig:
 def read_vae_config(folder: Path = VAE_EXPORT) -> VAEConfig:
     """The section that the VAE's training exported."""
     section = json.loads((folder / "vae_config.json").read_text())
-    return ModelConfig.from_dict(_with_vae(section)).vae
+    return config_from_dict(_with_vae(section)).vae
 
 
 def _with_vae(section: dict) -> dict:
-    return json.loads(replace(nano_config(), vae=_placeholder_vae()).to_json()) | {"vae_config": section}
+    return json.loads(config_to_json(replace(nano_config(), vae=_placeholder_vae()))) | {"vae_config": section}
 
 
 def _placeholder_vae() -> VAEConfig:

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from lightfusion_core.checkpoints.loader import load_generation, load_understanding
 from lightfusion_core.checkpoints.reader import Checkpoint
-from lightfusion_core.config import ModelConfig
+from lightfusion_core.config_json import config_from_file
 from lightfusion_core.generation.tower import GenerationTower
 from lightfusion_core.pipeline import NANO
 
@@ -37,7 +37,7 @@ def unpack(folder: Path = NANO, generation: bool = True) -> None:
     (VAE_EXPORT / "vae_config.json").write_text(json.dumps(section, indent=1))
     vae = {name: tensor.float() for name, tensor in load_file(folder / "vae.safetensors").items()}
     save_file(vae, VAE_EXPORT / "vae.safetensors")
-    checkpoint, config = Checkpoint.open(folder), ModelConfig.from_file(folder / "config.json")
+    checkpoint, config = Checkpoint.open(folder), config_from_file(folder / "config.json")
     cpu = torch.device("cpu")
     learner = Learner(0)
     learner.tower.load_state_dict(load_understanding(checkpoint, config, torch.float32, cpu).state_dict())
