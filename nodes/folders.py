@@ -48,7 +48,7 @@ def model_path(name: str) -> Path:
     if name.endswith("/"):
         for root in folder_paths.get_folder_paths(FOLDER):
             path = Path(root, name)
-            if name[:-1] in os.listdir(root) and path.is_dir():
+            if os.path.isdir(root) and name[:-1] in os.listdir(root) and path.is_dir():
                 return path
     else:
         for folder in (FOLDER, "diffusion_models"):
