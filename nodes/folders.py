@@ -10,6 +10,8 @@ import folder_paths
 from ..lightfusion_core.errors import CheckpointError
 
 FOLDER = "lightfusion"
+UNDERSTANDING, VAE = "text_encoders", "vae"
+"""ComfyUI's folders of the parts that another file may give."""
 NANO = "nano (built in)"
 FROM_MODEL = "from the model"
 _EXTENSIONS = {".safetensors"}
@@ -61,19 +63,34 @@ def model_path(name: str) -> Path:
     )
 
 
-def absence(name: str) -> str | None:
-    """What to say of a model that is not there; None where it is, or is the built-in one."""
+def part_path(folder: str, name: str) -> Path | None:
+    """The file of a name out of `parts`; None for the model's own part.
+
+    Raises:
+        CheckpointError: no folder of that kind holds it.
+    """
+    if name == FROM_MODEL:
+        return None
+    path = folder_paths.get_full_path(folder, name)
+    if path is None:
+        raise CheckpointError(
+            f"{name!r} is in no {folder} folder. Put it into {folder_paths.get_folder_paths(folder)[0]}, "
+            f"or choose {FROM_MODEL!r}."
+        )
+    return Path(path)
+
+
+def absence(model: str | None, understanding: str | None, vae: str | None) -> str | None:
+    """What to say of the first of these that is not there, None where all are. A name that is None is not known yet."""
     try:
-        if name != NANO:
-            model_path(name)
+        if model not in (None, NANO):
+            model_path(model)
+        for folder, name in ((UNDERSTANDING, understanding), (VAE, vae)):
+            if name is not None:
+                part_path(folder, name)
     except CheckpointError as error:
         return str(error)
     return None
-
-
-def part_path(folder: str, name: str) -> Path | None:
-    """The file of a name out of `parts`; None for the model's own part."""
-    return None if name == FROM_MODEL else Path(folder_paths.get_full_path_or_raise(folder, name))
 
 
 def _holds_weights(path: Path) -> bool:

@@ -29,13 +29,13 @@ class LoadLightFusion(io.ComfyNode):
                 ),
                 io.Combo.Input(
                     "understanding",
-                    options=folders.parts("text_encoders"),
+                    options=folders.parts(folders.UNDERSTANDING),
                     default=folders.FROM_MODEL,
                     tooltip="Take the understanding model from a Qwen2.5-VL in models/text_encoders instead.",
                 ),
                 io.Combo.Input(
                     "vae",
-                    options=folders.parts("vae"),
+                    options=folders.parts(folders.VAE),
                     default=folders.FROM_MODEL,
                     tooltip="Take the VAE from a Wan2.2 VAE in models/vae instead.",
                 ),
@@ -51,10 +51,10 @@ class LoadLightFusion(io.ComfyNode):
         )
 
     @classmethod
-    def validate_inputs(cls, model: str | None) -> bool | str:
-        """Say before anything runs where an absent model belongs; the host would only say that its list lacks it.
+    def validate_inputs(cls, model: str | None, understanding: str | None, vae: str | None) -> bool | str:
+        """Say before anything runs where an absent file belongs; the host would only say that its list lacks it.
         A wired name (None here) is looked up when the node runs."""
-        return True if model is None else folders.absence(model) or True
+        return folders.absence(model, understanding, vae) or True
 
     @classmethod
     def execute(cls, model: str, understanding: str, vae: str, weight_dtype: str) -> io.NodeOutput:

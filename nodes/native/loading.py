@@ -31,8 +31,8 @@ def load(model: str, understanding: str, vae: str, weight_dtype: str) -> tuple[A
     """
     checkpoint = open_model(
         NANO if model == folders.NANO else folders.model_path(model),
-        understanding=folders.part_path("text_encoders", understanding),
-        vae=folders.part_path("vae", vae),
+        understanding=folders.part_path(folders.UNDERSTANDING, understanding),
+        vae=folders.part_path(folders.VAE, vae),
     )
     config = read_config(checkpoint)
     if not checkpoint.names("vae"):

@@ -34,6 +34,16 @@ def test_absent_model_is_named_with_the_folder_for_it(client: Client) -> None:
     assert "models/lightfusion" in str(refused.value) and "nano (built in)" in str(refused.value)
 
 
+@pytest.mark.parametrize(("part", "folder"), [("understanding", "text_encoders"), ("vae", "vae")])
+def test_absent_part_is_named_with_the_folder_for_it(client: Client, part: str, folder: str) -> None:
+    graph = own_text_to_image()
+    graph["load"]["inputs"][part] = "absent.safetensors"
+    with pytest.raises(RefusedError) as refused:
+        client.run(graph)
+    assert f"'absent.safetensors' is in no {folder} folder" in str(refused.value)
+    assert f"models/{folder}" in str(refused.value) and "from the model" in str(refused.value)
+
+
 @pytest.mark.parametrize("kind", ["encode", "edit", "ask"])
 def test_foreign_clip_is_refused(client: Client, kind: str) -> None:
     """Every text encoder has the same type."""
