@@ -134,6 +134,10 @@ class Residency:
                 tower.runs_on = self.device if away else None
 
     def _stream(self) -> None:
+        if not _has_accelerator():
+            raise CapabilityError(
+                'Offloading by "groups" moves layers to a GPU, and torch finds none here: leave offloading out.'
+            )
         if not find_spec("accelerate"):
             raise CapabilityError(
                 'Offloading by "groups" needs the package accelerate: install it, or offload by "phases".'
@@ -181,6 +185,13 @@ def check_mode(mode: str | None) -> None:
     """Refuse a mode that is not there. Raises InputError."""
     if mode is not None and mode not in MODES:
         raise InputError(f"Offloading goes by {' or '.join(MODES)}, found {mode!r}.")
+
+
+def _has_accelerator() -> bool:
+    """Whether torch has a device beside the CPU: diffusers' group offloading asks it for one."""
+    if hasattr(torch, "accelerator"):
+        return torch.accelerator.current_accelerator() is not None
+    return torch.cuda.is_available()
 
 
 def can_stream(device: torch.device) -> bool:

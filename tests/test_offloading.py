@@ -274,6 +274,16 @@ def test_each_device_says_it_in_its_own_way(error: Exception, spent: bool) -> No
 def test_groups_without_accelerate_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
     from lightfusion_core import CapabilityError
 
+    monkeypatch.setattr(offload, "_has_accelerator", lambda: True)
     monkeypatch.setattr(offload, "find_spec", lambda name: None)
     with pytest.raises(CapabilityError, match="accelerate"):
+        Residency(torch.device("cpu"), [nn.Linear(1, 1)], [], "groups")
+
+
+@pytest.mark.skipif(offload._has_accelerator(), reason="this machine has a GPU")
+def test_groups_without_a_gpu_say_so() -> None:
+    """Whether accelerate is there or not: installing it would not help."""
+    from lightfusion_core import CapabilityError
+
+    with pytest.raises(CapabilityError, match="torch finds none"):
         Residency(torch.device("cpu"), [nn.Linear(1, 1)], [], "groups")
