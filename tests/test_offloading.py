@@ -15,7 +15,7 @@ from PIL import Image
 from tiny import write_model
 from torch import Tensor, nn
 
-from lightfusion_core import Decoding, DeviceMemoryError, InputError, LightFusion, Sampling, offload
+from lightfusion_core import CapabilityError, Decoding, DeviceMemoryError, InputError, LightFusion, Sampling, offload
 from lightfusion_core.offload import Residency, is_out_of_memory
 
 SHORT = Sampling(steps=2)
@@ -272,8 +272,6 @@ def test_each_device_says_it_in_its_own_way(error: Exception, spent: bool) -> No
 
 
 def test_groups_without_accelerate_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lightfusion_core import CapabilityError
-
     monkeypatch.setattr(offload, "_has_accelerator", lambda: True)
     monkeypatch.setattr(offload, "find_spec", lambda name: None)
     with pytest.raises(CapabilityError, match="accelerate"):
@@ -283,7 +281,5 @@ def test_groups_without_accelerate_say_so(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.skipif(offload._has_accelerator(), reason="this machine has a GPU")
 def test_groups_without_a_gpu_say_so() -> None:
     """Whether accelerate is there or not: installing it would not help."""
-    from lightfusion_core import CapabilityError
-
     with pytest.raises(CapabilityError, match="torch finds none"):
         Residency(torch.device("cpu"), [nn.Linear(1, 1)], [], "groups")

@@ -74,11 +74,15 @@ def scaled_product(x: Tensor, weight: Tensor, factor: float, bias: Tensor | None
         bias = bias.to(x.dtype)
     if _widens_by_bits(weight, x.dtype) and not (torch.is_grad_enabled() or torch.compiler.is_compiling()):
         return _product_in_blocks(x, weight, factor, bias)
-    wide = widened(weight, x.dtype).t()
-    # The factor goes into the product itself: the weight is never written out in full precision
+    return _product(x, widened(weight, x.dtype), factor, bias)
+
+
+def _product(x: Tensor, wide: Tensor, factor: float, bias: Tensor | None, out: Tensor | None = None) -> Tensor:
+    """`scaled_product` of a widened weight. The factor goes into the product itself: the weight is never written out
+    in full precision."""
     if bias is None:
-        return torch.addmm(x.new_zeros(()), x, wide, beta=0, alpha=factor)
-    return torch.addmm(bias, x, wide, alpha=factor)
+        return torch.addmm(x.new_zeros(()), x, wide.t(), beta=0, alpha=factor, out=out)
+    return torch.addmm(bias, x, wide.t(), alpha=factor, out=out)
 
 
 def _product_in_blocks(x: Tensor, weight: Tensor, factor: float, bias: Tensor | None) -> Tensor:
@@ -87,13 +91,11 @@ def _product_in_blocks(x: Tensor, weight: Tensor, factor: float, bias: Tensor | 
     made = x.new_empty(len(x), len(weight))
     rows = max(1, _BLOCK_BYTES // (x.element_size() * weight.shape[1]))
     buffer = torch.empty(min(rows, len(weight)), weight.shape[1], dtype=_BITS[x.dtype][0])
-    nothing = x.new_zeros(())
     for start in range(0, len(weight), rows):
-        block = weight[start : start + rows]
-        wide = _widen_into(buffer[: len(block)], block, x.dtype).t()
-        added = nothing if bias is None else bias[start : start + rows]
-        out = made[:, start : start + rows]
-        torch.addmm(added, x, wide, beta=0 if bias is None else 1, alpha=factor, out=out)
+        part = slice(start, start + rows)
+        block = weight[part]
+        wide = _widen_into(buffer[: len(block)], block, x.dtype)
+        _product(x, wide, factor, None if bias is None else bias[part], out=made[:, part])
     return made
 
 
