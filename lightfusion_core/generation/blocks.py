@@ -13,6 +13,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import DiTConfig
+from .hooks import BlockAttention
 from .layers import GELU, Attention, KeyValue, Layers, at
 from .rope import Rope, apply_wan_rope
 
@@ -39,12 +40,12 @@ class WanAttention(nn.Module):
 
 
 class SelfAttention(WanAttention):
-    def forward(self, x: Tensor, rope: Rope) -> Tensor:
-        """Attend inside each image: x (B, N, D) to (B, N, D)."""
+    def forward(self, x: Tensor, rope: Rope, attention: Attention | None = None) -> Tensor:
+        """Attend inside each image: x (B, N, D) to (B, N, D); by another attention where one is given."""
         q = apply_wan_rope(self.split_heads(self.norm_q(self.q(x))), rope)
         k = apply_wan_rope(self.split_heads(self.norm_k(self.k(x))), rope)
         v = self.split_heads(self.v(x))
-        return self.o(self.merge_heads(self.attention(q, k, v)))
+        return self.o(self.merge_heads((attention or self.attention)(q, k, v)))
 
 
 class CrossAttention(WanAttention):
@@ -52,11 +53,11 @@ class CrossAttention(WanAttention):
         """Keys and values (1, H, rows, head_dim) of the embedded context (1, rows, D)."""
         return self.split_heads(self.norm_k(self.k(context))), self.split_heads(self.v(context))
 
-    def forward(self, x: Tensor, keys_values: KeyValue) -> Tensor:
-        """Attend to the shared context: x (B, N, D) to (B, N, D)."""
+    def forward(self, x: Tensor, keys_values: KeyValue, attention: Attention | None = None) -> Tensor:
+        """Attend to the shared context: x (B, N, D) to (B, N, D); by another attention where one is given."""
         # one long query instead of a batch: the keys are the same for every row
         q = self.split_heads(self.norm_q(self.q(x)).flatten(0, 1).unsqueeze(0))
-        return self.o(self.merge_heads(self.attention(q, *keys_values)).view_as(x))
+        return self.o(self.merge_heads((attention or self.attention)(q, *keys_values)).view_as(x))
 
 
 class WanBlock(nn.Module):
@@ -75,7 +76,9 @@ class WanBlock(nn.Module):
             layers.Linear(config.ffn_dim, config.dim),
         )
 
-    def forward(self, x: Tensor, time: Tensor, rope: Rope, context: KeyValue) -> Tensor:
+    def forward(
+        self, x: Tensor, time: Tensor, rope: Rope, context: KeyValue, attention: BlockAttention | None = None
+    ) -> Tensor:
         """One block over independent images.
 
         Args:
@@ -83,12 +86,15 @@ class WanBlock(nn.Module):
             time: six modulation vectors (B or 1, 6, D), float32, from the timestep.
             rope: Wan's tables for the N tokens.
             context: this block's ready cross-attention keys and values, in the compute dtype.
+            attention: for self- and for cross-attention, in place of the tower's own.
         """
         dtype = context[0].dtype
+        inside, across = attention or (None, None)
         table = at(self.modulation, time) + time
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = table.unsqueeze(2).unbind(1)
-        x = torch.addcmul(x, self.self_attn(modulate(x, shift, scale, self.eps).to(dtype), rope).to(x.dtype), gate)
-        x = x + self.cross_attn(self.norm3(x).to(dtype), context).to(x.dtype)
+        attended = self.self_attn(modulate(x, shift, scale, self.eps).to(dtype), rope, inside)
+        x = torch.addcmul(x, attended.to(x.dtype), gate)
+        x = x + self.cross_attn(self.norm3(x).to(dtype), context, across).to(x.dtype)
         return torch.addcmul(x, self.ffn(modulate(x, ffn_shift, ffn_scale, self.eps).to(dtype)).to(x.dtype), ffn_gate)
 
 

@@ -19,8 +19,9 @@ from ..conditioning import Branch, Segment
 from ..config import TIMESTEPS, ModelConfig
 from ..layout import Split
 from .fusion import FusionLayer
+from .hooks import StepHooks
 from .layers import KeyValue, masked_attention
-from .rope import Rope, multimodal_rope, wan_rope
+from .rope import AS_TRAINED, Rope, Stretch, multimodal_rope, wan_rope
 
 if TYPE_CHECKING:
     from .tower import GenerationTower
@@ -153,10 +154,18 @@ class ContextBuilder:
     Args:
         tower: the generation tower, on the device where it is to run.
         vlm: the understanding tower's layers; needed for a coupled model alone.
+        hooks: a host's part, of which references take the attention alone.
     """
 
-    def __init__(self, tower: GenerationTower, device: torch.device | str, vlm: VLMLayers | None = None) -> None:
+    def __init__(
+        self,
+        tower: GenerationTower,
+        device: torch.device | str,
+        vlm: VLMLayers | None = None,
+        hooks: StepHooks | None = None,
+    ) -> None:
         self.tower, self.device, self.vlm = tower, torch.device(device), vlm
+        self.hooks = hooks
         self.config: ModelConfig = tower.config
         context = tower.learned_context(self.device)
         self.cross = [block.cross_attn.keys_values(context) for block in tower.blocks]
@@ -164,15 +173,15 @@ class ContextBuilder:
         self._clean_time: Tensor | None = None
         self._made: dict[tuple[int, ...], SegmentKeys] = {}
 
-    def build(self, branches: Sequence[Branch], rows: int, columns: int) -> Context:
-        """The context for pictures of (rows, columns) tokens under these branches."""
-        rope = wan_rope(rows, columns, self.config.dit.head_dim, self.device)
-        made = [self._branch(branch, branch.target(rows, columns)) for branch in branches]
+    def build(self, branches: Sequence[Branch], rows: int, columns: int, stretch: Stretch = AS_TRAINED) -> Context:
+        """The context for pictures of (rows, columns) tokens under these branches; `stretch` places their tokens."""
+        rope = wan_rope(rows, columns, self.config.dit.head_dim, self.device, stretch=stretch)
+        made = [self._branch(branch, branch.target(rows, columns), stretch) for branch in branches]
         return Context(self.cross, rope, self.clock, made)
 
-    def _branch(self, branch: Branch, target: Split) -> BranchContext:
+    def _branch(self, branch: Branch, target: Split, stretch: Stretch) -> BranchContext:
         past = SegmentKeys.join(self.chain(branch.segments))
-        rope = self._rope(target)
+        rope = self._rope(target, stretch)
         marker_rope = (rope[0][[0, -1]], rope[1][[0, -1]])
         states = branch.target_markers(target.extent).to(self.device, self.tower.dtype)
         markers, fixed = None, [past.fusion] if past else []
@@ -234,10 +243,12 @@ class ContextBuilder:
         for i in range(max(depth, len(tower.blocks), len(tower.mm_attn_layers))):
             und.run_layer(i)
             if stream is not None and i < len(tower.blocks):
-                stream = tower.blocks[i](stream, self._clean_time, wan, self.cross[i])
+                attention = self.hooks.block_attention(i) if self.hooks else None
+                stream = tower.blocks[i](stream, self._clean_time, wan, self.cross[i], attention)
             if i >= len(tower.mm_attn_layers):
                 continue
             layer: FusionLayer = tower.mm_attn_layers[i]
+            attend = self.hooks.fusion_attention(i) if self.hooks else tower.attention
             own = layer.und_keys_values(und.state(i), und_rope)
             queries = None
             if stream is not None:
@@ -250,15 +261,18 @@ class ContextBuilder:
                 if queries is None:
                     und.hidden = layer.add_to_und(und.hidden, masked_attention(q, keys, values, fusion_mask))
                 else:
-                    und.hidden = layer.add_to_und(und.hidden, tower.attention(q, keys, values))
+                    und.hidden = layer.add_to_und(und.hidden, attend(q, keys, values))
             if stream is not None and queries is not None:
-                stream = layer.add_to_gen(stream, tower.attention(queries, keys, values))
+                stream = layer.add_to_gen(stream, attend(queries, keys, values))
         return SegmentKeys(made, und.made, und.hidden if tower.coupled else None)
 
-    def _rope(self, split: Split) -> Rope:
-        """The fusion's tables for all tokens of a split."""
-        text = self.config.text
-        cos, sin = multimodal_rope(split.position_ids(), text.mrope_section, text.rope_theta, self.device)
+    def _rope(self, split: Split, stretch: Stretch = AS_TRAINED) -> Rope:
+        """The fusion's tables for all tokens of a split, of which a stretch moves the picture between the markers."""
+        text, positions = self.config.text, split.position_ids()
+        if stretch != AS_TRAINED:
+            inside = stretch.place(positions[:, 1:-1])
+            positions = torch.cat([positions[:, :1], inside, positions[:, -1:]], dim=1)
+        cos, sin = multimodal_rope(positions, text.mrope_section, text.rope_theta, self.device)
         return cos.to(self.tower.dtype), sin.to(self.tower.dtype)
 
     def _vlm(self) -> VLMLayers:

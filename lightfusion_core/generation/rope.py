@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -11,15 +12,40 @@ Rope = tuple[Tensor, Tensor]
 """cos and sin, float32; (tokens, head_dim / 2) for Wan's, (tokens, head_dim) for Qwen's."""
 
 
-def wan_rope(rows: int, columns: int, head_dim: int, device: torch.device | str, theta: float = 1e4) -> Rope:
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """A picture's positions along time, rows and columns, times `scale` from its first token on, plus `shift`."""
+
+    scale: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    shift: tuple[float, float, float] = (0.0, 0.0, 0.0)
+
+    def place(self, positions: Tensor) -> Tensor:
+        """Positions (3, tokens) of a picture, float64, where they come to lie."""
+        first = positions[:, :1].double()
+        scale, shift = (torch.tensor(values, dtype=torch.float64)[:, None] for values in (self.scale, self.shift))
+        return first + (positions - first) * scale + shift
+
+
+AS_TRAINED = Stretch()
+"""The positions that the models are trained with."""
+
+
+def wan_rope(
+    rows: int,
+    columns: int,
+    head_dim: int,
+    device: torch.device | str,
+    theta: float = 1e4,
+    stretch: Stretch = AS_TRAINED,
+) -> Rope:
     """Tables (rows * columns, head_dim / 2) of one frame, starting at (0, 0, 0) for every image."""
     spatial = 2 * (head_dim // 6)
     sizes = (head_dim - 2 * spatial, spatial, spatial)
     # float64 as the reference, and on the CPU: not every device has it
     grid = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    places = (torch.zeros(rows * columns), grid[0].flatten(), grid[1].flatten())
+    places = stretch.place(torch.stack([torch.zeros(rows * columns), grid[0].flatten(), grid[1].flatten()]))
     angles = [
-        torch.outer(place.double(), theta ** (-torch.arange(0, size, 2, dtype=torch.float64) / size))
+        torch.outer(place, theta ** (-torch.arange(0, size, 2, dtype=torch.float64) / size))
         for place, size in zip(places, sizes, strict=True)
     ]
     angle = torch.cat(angles, dim=1)

@@ -18,7 +18,9 @@ from ..config import ModelConfig
 from .blocks import Head, WanBlock
 from .context import BranchContext, Context
 from .fusion import FusionLayer
+from .hooks import BlockAttention, StepHooks
 from .layers import Attention, Layers, TorchLayers, at, attention
+from .rope import Rope
 
 
 class GenerationTower(nn.Module):
@@ -98,7 +100,14 @@ class GenerationTower(nn.Module):
         rows = at(self.vgen_model_cross_att_context, torch.empty((), dtype=self.dtype, device=device))
         return self.text_embedding(rows).unsqueeze(0)
 
-    def velocity(self, x: Tensor, timestep: int, context: Context, branches: Sequence[BranchContext]) -> Tensor:
+    def velocity(
+        self,
+        x: Tensor,
+        timestep: int,
+        context: Context,
+        branches: Sequence[BranchContext],
+        hooks: StepHooks | None = None,
+    ) -> Tensor:
         """The velocity, noise minus data, of every row.
 
         Args:
@@ -106,6 +115,7 @@ class GenerationTower(nn.Module):
             timestep: 0 to 999, the noise level of every row.
             context: the run's context, built for this latent size.
             branches: the branch of each of the R rows, out of `context.branches`.
+            hooks: a host's part in the step.
 
         Returns:
             (R, C, 1, h, w) float32.
@@ -118,9 +128,10 @@ class GenerationTower(nn.Module):
             for marker in markers:
                 marker.run_layer(i)
             if i < len(self.blocks):
-                stream = self.blocks[i](stream, modulation, context.rope, context.cross[i])
+                stream = self._run_block(i, stream, modulation, context, hooks)
             if i < len(self.mm_attn_layers):
                 layer: FusionLayer = self.mm_attn_layers[i]
+                attention = hooks.fusion_attention(i) if hooks else self.attention
                 q, k, v = layer.gen_queries_keys_values(stream, rope, self.dtype)
                 attended = []
                 for row, branch in enumerate(branches):
@@ -128,10 +139,23 @@ class GenerationTower(nn.Module):
                     if markers:
                         qkv = markers[row].join(layer, *qkv)
                     keys, values = branch.complete(i, *qkv[1:])
-                    result = self.attention(qkv[0], keys, values)
+                    result = attention(qkv[0], keys, values)
                     attended.append(markers[row].take(layer, result) if markers else result)
-                stream = layer.add_to_gen(stream, _as_batch(attended))
+                together = _as_batch(attended)
+                stream = layer.add_to_gen(stream, hooks.fused(i, together) if hooks else together)
         return self.unfold(self.head(stream, embedding), x.shape[-2] // self.config.dit.patch_size)
+
+    def _run_block(
+        self, index: int, stream: Tensor, modulation: Tensor, context: Context, hooks: StepHooks | None
+    ) -> Tensor:
+        block, cross = self.blocks[index], context.cross[index]
+        if hooks is None:
+            return block(stream, modulation, context.rope, cross)
+
+        def run(stream: Tensor, modulation: Tensor, rope: Rope, attention: BlockAttention) -> Tensor:
+            return block(stream, modulation, rope, cross, attention)
+
+        return hooks.block(index, stream, modulation, context.rope, run)
 
 
 def _as_batch(rows: Sequence[Tensor]) -> Tensor:

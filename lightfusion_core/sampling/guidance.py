@@ -52,7 +52,10 @@ class Guidance:
         `no_image` is None where there are no references or image guidance is off. `patch` is the side
         of a token in latent positions.
         """
-        guided = negative + self.text * (full - negative)
+        return self.finish(full, negative + self.text * (full - negative), no_image, patch)
+
+    def finish(self, full: Tensor, guided: Tensor, no_image: Tensor | None, patch: int) -> Tensor:
+        """As `mix`, from where the text guidance is already mixed into `guided`."""
         if self.renorm == "text_channel":
             guided = guided * self._factor(full, guided, patch)
         if self.image > 1 and no_image is not None:
