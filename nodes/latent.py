@@ -39,5 +39,5 @@ class EmptyLightFusionLatent(io.ComfyNode):
         side, stride = config.defaults.size, config.vae.stride
         # a linked number knows nothing of a widget's step
         width, height = (config.rounded(given or side) for given in (width, height))
-        shape = (batch_size, config.vae.z_dim, 1, height // stride, width // stride)
+        shape = (batch_size, config.vae.z_dim, height // stride, width // stride)
         return io.NodeOutput({"samples": torch.zeros(shape)})

@@ -57,6 +57,11 @@ class Checkout:
         return found[1] if found else "unknown"
 
     @property
+    def numbers(self) -> tuple[int, ...]:
+        """The version as numbers, to tell which is newer."""
+        return tuple(int(number) for number in re.findall(r"\d+", self.version))
+
+    @property
     def missing(self) -> str | None:
         """What keeps it from running, None if nothing does."""
         if self.python is not None:
@@ -75,12 +80,13 @@ class Checkout:
 
 
 def checkouts() -> list[Checkout]:
-    """Every ComfyUI of this machine: `$COMFYUI_PATH` or ~/comfy/ComfyUI first, then ~/comfy/ComfyUI*."""
+    """Every ComfyUI of this machine: `$COMFYUI_PATH` first, then ~/comfy/ComfyUI*, the newest version first."""
     named = os.environ.get("COMFYUI_PATH")
-    default = Path(named).expanduser() if named else HOME / "ComfyUI"
-    paths = [default, *sorted(HOME.glob("ComfyUI*"))]
-    unique = dict.fromkeys(path.resolve() for path in paths if (path / "main.py").is_file())
-    return [Checkout(path, _python_of(path, path == default.resolve())) for path in unique]
+    chosen = Path(named).expanduser().resolve() if named else None
+    paths = [*([chosen] if chosen else []), *sorted(path.resolve() for path in HOME.glob("ComfyUI*"))]
+    unique = dict.fromkeys(path for path in paths if (path / "main.py").is_file())
+    found = [Checkout(path, _python_of(path, path == (chosen or HOME.resolve() / "ComfyUI"))) for path in unique]
+    return sorted(found, key=lambda checkout: (checkout.path == chosen, checkout.numbers), reverse=True)
 
 
 def lay_out(base: Path, packs: Mapping[str, Path]) -> None:

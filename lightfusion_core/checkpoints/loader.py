@@ -103,9 +103,8 @@ def load_understanding(
     checkpoint: Checkpoint, config: ModelConfig, dtype: torch.dtype, device: torch.device, layers: Layers | None = None
 ) -> UnderstandingTower:
     """The understanding tower of a checkpoint. Raises CheckpointError."""
-    with_lm_head = "lm_head.weight" in checkpoint.names("understanding")
-    tower = build_understanding(config, with_lm_head=with_lm_head, layers=layers)
-    fill(tower, checkpoint, "understanding", device, lambda name: dtype)
+    build = partial(build_understanding, config, with_lm_head="lm_head.weight" in checkpoint.names("understanding"))
+    tower = fill(build(layers=layers), checkpoint, "understanding", device, lambda name: dtype, like=build())
     tower.restore_tables()
     return tower
 
@@ -133,7 +132,8 @@ def load_generation(
     coupled = is_coupled(checkpoint)
     tower = build_generation(config, coupled=coupled, dtype=dtype, layers=layers, attention=attention, kind=kind)
     dtype_of = partial(generation_dtype, dtype=dtype, fp8=fp8)
-    return fill(tower, checkpoint, "generation", device, dtype_of, () if coupled else UNUSED_IN_FROZEN)
+    like: GenerationTower = build_generation(config, coupled=coupled, dtype=dtype)
+    return fill(tower, checkpoint, "generation", device, dtype_of, () if coupled else UNUSED_IN_FROZEN, like=like)
 
 
 def layers_as_stored(checkpoint: Checkpoint) -> Layers:
@@ -168,17 +168,22 @@ def fill(
     device: torch.device,
     dtype_of: Callable[[str], torch.dtype],
     ignored: tuple[str, ...] = (),
+    like: nn.Module | None = None,
 ) -> _Module:
     """Give a module built without weights the checkpoint's, strictly.
+
+    Args:
+        like: the same module of torch's own layers, where a host's may have no weights before they are loaded.
 
     Raises:
         CheckpointError: tensors missing, unexpected, of another shape, stored in a form that is not known,
             or with NaN or infinity in them.
     """
-    require_fit(checkpoint, part, module, ignored)
+    like = like or module
+    require_fit(checkpoint, part, like, ignored)
     scaled = {f"{name}.weight": layer for name, layer in module.named_modules() if hasattr(layer, "hold_scale")}
     state = {}
-    for name in module.state_dict():
+    for name in like.state_dict():
         tensor, scale = checkpoint.stored(part, name)
         wanted = dtype_of(name)
         if scale is not None and tensor.dtype.itemsize == 1 and name in scaled:
@@ -189,7 +194,10 @@ def fill(
             state[name] = _as_fp8(tensor, scaled[name], device) if wanted == FP8 else tensor.to(device, wanted)
         if not is_finite(state[name]):
             _refuse_values(checkpoint.entries[part, name], tensor, wanted)
-    module.load_state_dict(state, strict=False, assign=True)  # what is there was compared; scales are set already
+    left = module.load_state_dict(state, strict=False, assign=True)  # scales are set already, and are no part of it
+    lost = [name for name in (*left.missing_keys, *left.unexpected_keys) if not name.endswith("scale_weight")]
+    if lost:
+        raise RuntimeError(f"The {part} part's layers did not take their weights (first: {lost[0]}).")
     return module.eval().requires_grad_(False)
 
 

@@ -33,6 +33,9 @@ class VLMLayers(Protocol):
     @property
     def num_layers(self) -> int: ...
 
+    @property
+    def dtype(self) -> torch.dtype: ...
+
     def rotary(self, position_ids: Tensor) -> Any:
         """Position embeddings for ids (3, n), to hand to `layer`."""
 
@@ -183,7 +186,7 @@ class ContextBuilder:
         past = SegmentKeys.join(self.chain(branch.segments))
         rope = self._rope(target, stretch)
         marker_rope = (rope[0][[0, -1]], rope[1][[0, -1]])
-        states = branch.target_markers(target.extent).to(self.device, self.tower.dtype)
+        states = branch.target_markers(target.extent).to(self.device, self._und_dtype)
         markers, fixed = None, [past.fusion] if past else []
         if branch.coupled:
             markers = TargetMarkers(self._vlm(), target, states, past, marker_rope)
@@ -229,7 +232,7 @@ class ContextBuilder:
         rope = self._rope(split)
         und_rope = (rope[0][[0, -1]], rope[1][[0, -1]]) if split.is_generated else rope
         gen_rope = (rope[0][1:-1], rope[1][1:-1])
-        hidden = segment.hidden.to(self.device, tower.dtype)
+        hidden = segment.hidden.to(self.device, self._und_dtype)
         und = _UndStream(hidden, self._vlm() if tower.coupled else None, split, past)
         stream, wan = None, None
         if segment.latent is not None:
@@ -274,6 +277,11 @@ class ContextBuilder:
             positions = torch.cat([positions[:, :1], inside, positions[:, -1:]], dim=1)
         cos, sin = multimodal_rope(positions, text.mrope_section, text.rope_theta, self.device)
         return cos.to(self.tower.dtype), sin.to(self.tower.dtype)
+
+    @property
+    def _und_dtype(self) -> torch.dtype:
+        """A coupled model's understanding stream stays in its own tower's dtype."""
+        return self._vlm().dtype if self.tower.coupled else self.tower.dtype
 
     def _vlm(self) -> VLMLayers:
         if self.vlm is None:

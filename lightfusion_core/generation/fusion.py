@@ -48,16 +48,18 @@ class FusionLayer(nn.Module):
         self.mm_attn = FusionAttention(config, layers, coupled)
 
     def und_keys_values(self, hidden: Tensor, rope: Rope) -> tuple[Tensor, Tensor]:
-        """VLM states (B, n, width) to roped keys and values (B, H, n, head_dim)."""
+        """VLM states (B, n, width) to roped keys and values (B, H, n, head_dim), in the tables' dtype: the towers may
+        compute in different ones."""
         part = self.mm_attn
-        hidden = self.llm_norm(hidden)
+        hidden = self.llm_norm(hidden.to(rope[0].dtype))
         k = part.k_norm(part.split_heads(part.k_und_proj(hidden)))
         return apply_half_rope(k, rope), part.split_heads(part.v_und_proj(hidden))
 
     def und_queries(self, hidden: Tensor, rope: Rope) -> Tensor:
         """VLM states (B, n, width) to roped queries (B, H, n, head_dim); coupled models only."""
         part = self.mm_attn
-        return apply_half_rope(part.q_norm(part.split_heads(part.q_und_proj(self.llm_norm(hidden)))), rope)
+        hidden = self.llm_norm(hidden.to(rope[0].dtype))
+        return apply_half_rope(part.q_norm(part.split_heads(part.q_und_proj(hidden))), rope)
 
     def gen_queries_keys_values(self, x: Tensor, rope: Rope, dtype) -> tuple[Tensor, Tensor, Tensor]:
         """The DiT's stream (B, N, D) float32 to roped queries, keys, and values (B, H, N, head_dim)."""
@@ -73,4 +75,4 @@ class FusionLayer(nn.Module):
 
     def add_to_und(self, hidden: Tensor, attended: Tensor) -> Tensor:
         """hidden (B, n, width) plus the projected attention output (B, H, n, head_dim)."""
-        return hidden + self.mm_attn.o_und_proj(rearrange(attended, "b h l d -> b l (h d)"))
+        return hidden + self.mm_attn.o_und_proj(rearrange(attended, "b h l d -> b l (h d)")).to(hidden.dtype)

@@ -74,7 +74,7 @@ def encode(
         width, height = width or ruled[0], height or ruled[1]
     stride = model.config.vae.stride
     width, height = (model.config.rounded(side) for side in (width, height))
-    latent = torch.zeros(batch_size, model.config.vae.z_dim, 1, height // stride, width // stride)
+    latent = torch.zeros(batch_size, model.config.vae.z_dim, height // stride, width // stride)
     branches = (made.full, made.negative, made.no_image or made.full)
     return *(_conditioning(branch) for branch in branches), {"samples": latent}, width, height
 

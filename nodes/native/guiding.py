@@ -16,6 +16,7 @@ from ...lightfusion_core.sampling.loop import blend
 from ...lightfusion_core.sampling.schedule import Schedule, make_schedule, timestep_of
 from ...lightfusion_core.sampling.solvers import Step, solver
 from .model import TIMESTEP, LightFusionModel
+from .shapes import as_pictures, cropped, in_tokens
 
 _SCHEDULE = "lightfusion_schedule"
 _FULL = 0.999
@@ -64,9 +65,10 @@ class DualGuider(comfy.samplers.CFGGuider):
         if len(denoised) == 1:
             return denoised[0]
         sigma = timestep.view(-1, *[1] * (x.ndim - 1))
-        full, negative, *rest = [(x - foreseen) / sigma for foreseen in denoised]
         patch = self.model_patcher.model.diffusion_model.config.dit.patch_size
-        return x - sigma * self.guidance.mix(full, negative, rest[0] if rest else None, patch)
+        velocities = [in_tokens(as_pictures((x - foreseen) / sigma), patch) for foreseen in denoised]
+        full, negative, *rest = velocities
+        return x - sigma * cropped(self.guidance.mix(full, negative, rest[0] if rest else None, patch), x)
 
 
 class ExactSolver(comfy.samplers.Sampler):

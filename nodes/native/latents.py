@@ -38,9 +38,9 @@ class ReferenceLatents:
 
     def _encode(self, vae: comfy.sd.VAE, pixels: Tensor) -> Tensor:
         latent = vae.encode(pixels)
-        if latent.ndim != 5 or latent.shape[1] != self.config.z_dim:
+        if latent.ndim != 4 or latent.shape[1] != self.config.z_dim:
             raise InputError(
                 f"This VAE's latents have the shape {tuple(latent.shape)}, and the model's have {self.config.z_dim} "
                 "channels: wire the VAE of Load LightFusion."
             )
-        return self.format.process_in(latent.float().cpu())
+        return self.format.process_in(latent.float().cpu()).unsqueeze(2)

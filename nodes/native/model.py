@@ -30,6 +30,7 @@ from ...lightfusion_core.generation.tower import GenerationTower
 from ...lightfusion_core.sampling.schedule import timestep_of
 from .conditioning import KEY, BatchedBranches, BranchCond, branch_of
 from .scaled import ScaledOperations
+from .shapes import as_pictures, cropped, in_tokens
 
 RUN = "lightfusion_run"
 """The name of a run's context object in the transformer options."""
@@ -73,7 +74,8 @@ class LightFusionNet(GenerationTower):
         lightfusion: BatchedBranches | None = None,
         **unused: Any,
     ) -> Tensor:
-        """Velocity of x (B, C, 1, h, w) at sigma * 1000, B split evenly over the branches."""
+        """Velocity of x (B, C, h, w) at sigma * 1000, B split evenly over the branches. Sides that are no whole
+        number of tokens are filled up and cropped again; one frame (B, C, 1, h, w) stays one frame."""
         wrappers = comfy.patcher_extension.get_all_wrappers(
             comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options or {}
         )
@@ -91,14 +93,11 @@ class LightFusionNet(GenerationTower):
         run: Run = transformer_options.get(RUN) or Run()
         branches = lightfusion.branches
         patch = self.config.dit.patch_size
-        if x.shape[2] != 1 or x.shape[-2] % patch or x.shape[-1] % patch:
-            raise InputError(
-                f"This model draws pictures whose sides are a multiple of {self.config.token_size} pixels, and the "
-                f"latent has the shape {tuple(x.shape)}: take Empty LightFusion Latent."
-            )
-        contexts = [run.branch(self, branch, x.shape[-2] // patch, x.shape[-1] // patch) for branch in branches]
+        noisy = in_tokens(as_pictures(x), patch)
+        size = (noisy.shape[-2] // patch, noisy.shape[-1] // patch)
+        contexts = [run.branch(self, branch, *size, x.device) for branch in branches]
         rows = [made.branches[0] for made in contexts for _ in range(len(x) // len(branches))]
-        return self.velocity(x, _timestep(transformer_options, timestep), contexts[0], rows)
+        return cropped(self.velocity(noisy, _timestep(transformer_options, timestep), contexts[0], rows), x)
 
 
 def _timestep(transformer_options: dict[str, Any], timestep: Tensor) -> int:
@@ -118,17 +117,25 @@ class Run:
 
     def clear(self) -> None:
         """Drop everything that was built."""
-        self.builder: ContextBuilder | None = None
-        self.made: dict[tuple[int, int, int], Context] = {}
+        self.builders: dict[torch.device, ContextBuilder] = {}
+        self.made: dict[tuple[int, int, int, torch.device], Context] = {}
 
-    def branch(self, net: LightFusionNet, branch: Branch, rows: int, columns: int) -> Context:
-        """This branch's keys and values for pictures of (rows, columns) tokens."""
-        key = (id(branch), rows, columns)
+    def branch(self, net: LightFusionNet, branch: Branch, rows: int, columns: int, device: torch.device) -> Context:
+        """This branch's keys and values for pictures of (rows, columns) tokens, where the net runs: a run may be
+        spread over several devices, each with a net of its own."""
+        key = (id(branch), rows, columns, device)
         if key not in self.made:
-            if self.builder is None:
-                self.builder = ContextBuilder(net, comfy.model_management.get_torch_device(), net.vlm)
-            self.made[key] = self.builder.build([branch], rows, columns)
+            if device not in self.builders:
+                self.builders[device] = ContextBuilder(net, device, net.vlm)
+            self.made[key] = self.builders[device].build([branch], rows, columns)
         return self.made[key]
+
+
+def follow_understanding(patcher: comfy.model_patcher.ModelPatcher, clone: comfy.model_patcher.ModelPatcher) -> None:
+    """When a coupled MODEL is cloned: the clone's net, which may be one newly loaded, uses the understanding tower
+    that the host loads with the clone."""
+    for understanding in clone.get_additional_models_with_key(KEY):
+        clone.model.diffusion_model.couple(understanding.model.tower)
 
 
 def carry_run(executor: Any, guider: Any, sigmas: Tensor, extra_args: dict[str, Any], *rest: Any) -> Tensor:
@@ -165,14 +172,14 @@ class LightFusionModel(comfy.model_base.BaseModel):
 class LightFusionLatent(comfy.latent_formats.LatentFormat):
     """ComfyUI's description of a model's latents: statistics and preview colours."""
 
-    latent_dimensions = 3
+    latent_dimensions = 2
 
     def __init__(self, vae: VAEConfig) -> None:
         self.latent_channels = vae.z_dim
         self.spacial_downscale_ratio = vae.stride  # newer ComfyUI fits a stock empty latent by it
         self.latent_rgb_factors = [list(row) for row in vae.preview_factors]
         self.latent_rgb_factors_bias = list(vae.preview_bias)
-        self.mean, self.std = (torch.tensor(values).view(1, -1, 1, 1, 1) for values in (vae.mean, vae.std))
+        self.mean, self.std = (torch.tensor(values) for values in (vae.mean, vae.std))
 
     def process_in(self, latent: Tensor) -> Tensor:
         if latent.shape[1] != self.latent_channels:
@@ -180,10 +187,17 @@ class LightFusionLatent(comfy.latent_formats.LatentFormat):
                 f"This model's latents have {self.latent_channels} channels, and the one given has {latent.shape[1]}: "
                 "take Empty LightFusion Latent, or encode a picture with this model's VAE."
             )
-        return (latent - self.mean.to(latent)) / self.std.to(latent)
+        mean, std = self._statistics(latent)
+        return (latent - mean) / std
 
     def process_out(self, latent: Tensor) -> Tensor:
-        return latent * self.std.to(latent) + self.mean.to(latent)
+        mean, std = self._statistics(latent)
+        return latent * std + mean
+
+    def _statistics(self, latent: Tensor) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of every channel, for (B, C, h, w) and for one frame (B, C, 1, h, w)."""
+        shape = (1, -1, *[1] * (latent.ndim - 2))
+        return self.mean.to(latent).view(shape), self.std.to(latent).view(shape)
 
 
 class LightFusionSettings(comfy.supported_models_base.BASE):
@@ -203,7 +217,7 @@ _COMPUTE = [torch.bfloat16, torch.float32]
 
 
 def load_model(
-    checkpoint: Checkpoint, config: ModelConfig, weight_dtype: torch.dtype | None
+    checkpoint: Checkpoint, config: ModelConfig, weight_dtype: torch.dtype | None, *, dynamic: bool = True
 ) -> comfy.model_patcher.ModelPatcher:
     """The MODEL of a checkpoint, on the device where ComfyUI keeps idle models.
 
@@ -211,6 +225,7 @@ def load_model(
         weight_dtype: how weights are held; None for scaled fp8 where the file has it, else for what the device runs
             best. float8_e4m3fn holds the blocks' matrices alone, with a scale each, and the host says in which dtype
             the device computes with them.
+        dynamic: whether the host may bring each weight to the device as it is used, where it does so.
 
     Raises:
         CheckpointError: see `load_generation`.
@@ -232,7 +247,11 @@ def load_model(
     model = LightFusionModel(LightFusionSettings(config), net)
     # Newer ComfyUI's own patcher may cast weights by itself, and knows nothing of a scale beside them
     newer = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
-    patcher_class = comfy.model_patcher.ModelPatcher if fp8 else newer
+    patcher_class = newer if dynamic and not fp8 else comfy.model_patcher.ModelPatcher
     patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, KEY, carry_run)
+    for moment in ("ON_CLONE", "ON_DEEPCLONE_MULTIGPU"):  # the second is of newer ComfyUI alone
+        if hasattr(comfy.patcher_extension.CallbacksMP, moment):
+            moment = getattr(comfy.patcher_extension.CallbacksMP, moment)
+            patcher.add_callback_with_key(moment, KEY, follow_understanding)
     return patcher

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...lightfusion_core.errors import InputError
 from ...lightfusion_core.sampling.loop import make_noise
+from .shapes import as_pictures
 
 
 def draw(
@@ -20,18 +21,15 @@ def draw(
     """Draw a LATENT from one; image k of the batch with seed + k.
 
     Raises:
-        InputError: a latent of other channels than the model's.
+        InputError: a latent of other channels than the model's, or a video's.
     """
-    model, samples = guider.model_patcher, latent["samples"]
+    model, samples = guider.model_patcher, as_pictures(latent["samples"])
     channels = model.model.diffusion_model.config.dit.in_dim
-    if samples.ndim != 5 or samples.shape[1] != channels:
+    if samples.shape[1] != channels:
         raise InputError(
-            f"This model's latents have {channels} channels and five dimensions, and the one given has the shape "
-            f"{tuple(samples.shape)}: take Empty LightFusion Latent, or encode a picture with this model's VAE."
+            f"This model's latents have {channels} channels, and the one given has the shape {tuple(samples.shape)}: "
+            "take Empty LightFusion Latent, or encode a picture with this model's VAE."
         )
-    mask = latent.get("noise_mask")
-    if mask is not None and mask.ndim < 5:  # of a flat one the host would take the batch for time
-        mask = mask.reshape(-1, 1, 1, *mask.shape[-2:])
     places = latent.get("batch_index") or range(len(samples))
     noise = make_noise(samples.shape[1:], [seed + place for place in places])
     drawn = guider.sample(
@@ -39,7 +37,7 @@ def draw(
         samples,
         sampler,
         sigmas,
-        denoise_mask=mask,
+        denoise_mask=latent.get("noise_mask"),
         callback=latent_preview.prepare_callback(model, len(sigmas) - 1),
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,

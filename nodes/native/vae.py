@@ -6,6 +6,11 @@ width, and a batch is a batch of pictures.
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
 import comfy.model_management
 import comfy.model_patcher
 import comfy.sd
@@ -16,10 +21,11 @@ from ...lightfusion_core.checkpoints.loader import load_vae as load_core_vae
 from ...lightfusion_core.checkpoints.reader import Checkpoint
 from ...lightfusion_core.config import ModelConfig
 from ...lightfusion_core.generation.vae import ImageVAE
+from .shapes import as_pictures
 
 
 class FirstStage(nn.Module):
-    """The autoencoder between pixels (B, 3, 1, H, W) in -1..1 and ComfyUI's latents, which are the
+    """The autoencoder between pixels (B, 3, H, W) in -1..1 and ComfyUI's latents (B, C, h, w), which are the
     encoder's own, without the statistics."""
 
     def __init__(self, vae: ImageVAE) -> None:
@@ -27,40 +33,31 @@ class FirstStage(nn.Module):
         self.model = vae.model
 
     def encode(self, pixels: Tensor) -> Tensor:
-        return self.model.encode(pixels).latent_dist.mode()
+        return self.model.encode(pixels.unsqueeze(2)).latent_dist.mode().squeeze(2)
 
     def decode(self, latent: Tensor) -> Tensor:
-        return self.model.decode(latent, return_dict=False)[0]
+        return self.model.decode(latent.unsqueeze(2), return_dict=False)[0].squeeze(2)
 
 
 class LightFusionVAE(comfy.sd.VAE):
     """ComfyUI's VAE around an autoencoder that is already built; encoding, decoding and tiling are its own."""
 
     def __init__(self, vae: ImageVAE, dtype: torch.dtype, config: ModelConfig) -> None:
+        with _without_the_hosts_warning():
+            super().__init__(sd={})  # sets all that this version of the host reads, and finds no model to build
         self.config = config
         stride = vae.config.stride
         self.first_stage_model = FirstStage(vae)
         width = vae.config.decoder_base_dim / 256
         self.memory_used_encode = lambda shape, dtype: 3300 * width * shape[-2] * shape[-1] * _bytes(dtype)
         self.memory_used_decode = lambda shape, dtype: 8000 * width * shape[-2] * shape[-1] * stride**2 * _bytes(dtype)
-        self.downscale_ratio = (lambda frames: max(0, (frames + 3) // 4), stride, stride)
-        self.upscale_ratio = (lambda frames: max(0, frames * 4 - 3), stride, stride)
-        self.downscale_index_formula = (4, stride, stride)
-        self.upscale_index_formula = (4, stride, stride)
+        self.downscale_ratio = self.upscale_ratio = stride
         self.latent_channels = vae.config.z_dim
-        self.latent_dim = 3
-        self.output_channels = 3
-        self.pad_channel_value = None
-        self.process_input = lambda image: image * 2.0 - 1.0
+        self.latent_dim = 2
         # in place: newer ComfyUI drops what it returns
         self.process_output = lambda image: image.add_(1.0).div_(2.0).clamp_(0.0, 1.0)
         self.working_dtypes = [torch.bfloat16, torch.float32]
         self.disable_offload = True  # plain layers cannot be cast from the offload device as they are used
-        self.not_video = True
-        self.extra_1d_channel = None
-        self.crop_input = True
-        self.audio_sample_rate = 44100
-        self.size = None
         self.vae_dtype = dtype
         self.device = comfy.model_management.vae_device()
         self.output_device = comfy.model_management.intermediate_device()
@@ -69,6 +66,38 @@ class LightFusionVAE(comfy.sd.VAE):
             load_device=self.device,
             offload_device=comfy.model_management.vae_offload_device(),
         )
+
+    def decode(self, samples_in: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        """Latents (B, C, h, w), or with one frame each, to pictures (B, H, W, 3) in 0..1.
+
+        Raises:
+            InputError: a video's latents.
+        """
+        return super().decode(as_pictures(samples_in), *arguments, **options)
+
+    def decode_tiled(self, samples: Tensor, *arguments: Any, **options: Any) -> Tensor:
+        """As `decode`, some part of the pictures after another."""
+        return super().decode_tiled(as_pictures(samples), *arguments, **options)
+
+    def decode_tiled_(self, samples: Tensor, tile_x: int = 32, tile_y: int = 32, overlap: int = 8) -> Tensor:
+        """The host's, with tiles of half as many latents: these stand for twice as many pixels a side as those that
+        it was written for, and it comes here when memory was too little for the whole."""
+        return super().decode_tiled_(samples, tile_x, tile_y, overlap)
+
+
+@contextmanager
+def _without_the_hosts_warning() -> Iterator[None]:
+    """Keep the host's word that no VAE was found out of the log: ours is already built."""
+
+    def is_another(record: logging.LogRecord) -> bool:
+        return "No VAE weights detected" not in record.getMessage()
+
+    root = logging.getLogger()
+    root.addFilter(is_another)
+    try:
+        yield
+    finally:
+        root.removeFilter(is_another)
 
 
 def _bytes(dtype: torch.dtype) -> int:

@@ -213,9 +213,11 @@ def test_latent_of_another_model_is_refused(server: Server, client: Client) -> N
     assert "Empty LightFusion Latent" in failure(client, given_latent(server, 1, 4, 8, 8))
 
 
-def test_latent_between_two_sizes_is_explained(server: Server, client: Client) -> None:
-    """An odd number of rows cannot be cut into tokens; einops says so in its own words."""
-    assert "multiple" in failure(client, given_latent(server, 1, 48, 1, 9, 9))
+def test_latent_between_two_sizes_draws_its_size(server: Server, client: Client) -> None:
+    """An odd number of rows cannot be cut into tokens: they are filled up, as in the host's own transformers."""
+    result = client.run(given_latent(server, 1, 48, 9, 7))
+    assert result.status == "success", result.failure
+    assert pixels(client.images(result, "save")[0]).shape == (144, 112, 3)
 
 
 def test_video_latent_is_explained(server: Server, client: Client) -> None:

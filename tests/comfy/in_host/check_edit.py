@@ -114,7 +114,7 @@ def check_frames_are_their_single_edits() -> dict[str, float]:
 
 
 def check_a_batch_of_masks_samples_each_with_its_own() -> dict[str, float]:
-    """The host takes the batch of a flat mask for time where latents have five dimensions, and averages it."""
+    """Where a batch is taken for time, its masks are averaged."""
     model, clip, vae = load()
     image, masks = picture(128, 64, 2), half_mask(picture(128, 64), 2)
     masks[1] = masks[1].flip(1)

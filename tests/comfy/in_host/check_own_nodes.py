@@ -75,10 +75,11 @@ def _engine() -> Tensor:
 
 
 def _normalised(latent: dict[str, Tensor]) -> Tensor:
-    return load()[0].model.process_latent_in(latent["samples"])
+    return load()[0].model.process_latent_in(latent["samples"]).unsqueeze(2)
 
 
 def _compare(drawn: Tensor, wanted: Tensor) -> dict[str, float]:
+    assert drawn.shape == wanted.shape
     difference = largest(drawn - wanted)
     assert difference <= 1e-4, f"the largest difference is {difference}, of {largest(wanted)}"
     return {"difference": difference}

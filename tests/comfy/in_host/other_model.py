@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import comfy.model_patcher
 import comfy.sd
 import torch
 from comfy_api.latest import ComfyExtension, io
@@ -21,6 +22,8 @@ class OtherClip(io.ComfyNode):
     def execute(cls) -> io.NodeOutput:
         clip = comfy.sd.CLIP(no_init=True)
         clip.cond_stage_model = nn.Module()
+        cpu = torch.device("cpu")
+        clip.patcher = comfy.model_patcher.ModelPatcher(clip.cond_stage_model, cpu, cpu)  # newer hosts look at it
         return io.NodeOutput(clip)
 
 
