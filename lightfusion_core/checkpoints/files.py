@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import mmap
+import sys
+import warnings
 from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
@@ -25,7 +28,11 @@ DTYPES = {
 }
 """torch's dtypes by safetensors' names, for what weights are stored in."""
 
+_READ = {**DTYPES, "U8": torch.uint8}
+"""The same for all that is read: some files say beside a weight, in bytes, how it is quantised."""
+
 _PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+_NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)  # Python names it from 3.13 on
 
 
 class TensorFile:
@@ -33,7 +40,7 @@ class TensorFile:
 
     def __init__(self, header: Header) -> None:
         self.path, self.header = header.file, header
-        self._handle: Any = None
+        self._mapped: mmap.mmap | None = None
 
     @classmethod
     def open(cls, path: Path) -> TensorFile:
@@ -79,18 +86,55 @@ class TensorFile:
         Raises:
             CheckpointError: the library finds the file damaged after all.
         """
+        entry = self.header.entries[name]
+        if not entry.numbers:
+            return torch.empty(entry.shape, dtype=_READ[entry.dtype])
+        if self._mapped is None:
+            self._check_header()
+            self._mapped = self._map()
+        # Headers of other writers leave the data on any byte, and kernels may want whole elements
+        if entry.offset % ELEMENT_SIZES[entry.dtype]:
+            return self.read(name).view(entry.shape)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="The given buffer is not writable")  # weights are only read
+            flat = torch.frombuffer(
+                self._mapped, dtype=_READ[entry.dtype], count=entry.numbers, offset=entry.offset
+            )  # fmt: skip
+        return flat.view(entry.shape)
+
+    def _check_header(self) -> None:
+        """Let the library look at the header too: it is stricter than ours."""
         from safetensors import SafetensorError, safe_open
 
         try:
-            if self._handle is None:
-                self._handle = safe_open(str(self.path), framework="pt")
-            tensor = self._handle.get_tensor(name)
+            # for numpy it maps read-only; for torch so that the system must set as much memory aside as the file has
+            with safe_open(str(self.path), framework="np"):
+                pass
         except SafetensorError as error:
             raise CheckpointError(f"{self.path} is damaged ({error}): get it again.") from None
         except OSError as error:
             raise CheckpointError(f"{self.path} cannot be read: {error.strerror or error}.") from None
-        # Headers of other writers leave the data on any byte, and kernels may want whole elements
-        return tensor.clone() if tensor.data_ptr() % tensor.element_size() else tensor
+
+    def _map(self) -> mmap.mmap:
+        """The whole file as memory that no page is set aside for, so that it may be larger than memory and swap.
+
+        What is written there stays in this process, where the system can do that without a reservation.
+        """
+        try:
+            with self.path.open("rb") as stream:
+                if sys.platform != "win32":
+                    try:
+                        flags, rights = mmap.MAP_PRIVATE | _NO_RESERVE, mmap.PROT_READ | mmap.PROT_WRITE
+                        return mmap.mmap(stream.fileno(), 0, flags=flags, prot=rights)
+                    except OSError:
+                        pass  # a system that sets memory aside always; read-only it never needs to
+                return mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ)
+        except OSError as error:
+            size = f"{self.header.found / 1e9:.1f} GB"
+            raise CheckpointError(
+                f"{self.path} ({size}) cannot be mapped into memory ({error.strerror or error}): write it as smaller "
+                "files with `lightfusion convert`."
+            ) from None
 
     def read(self, name: str, start: int = 0, numbers: int | None = None) -> Tensor:
         """Some of a tensor's numbers, flat: a copy that is read and not mapped, so that passing through a large
@@ -102,7 +146,7 @@ class TensorFile:
         entry = self.header.entries[name]
         width = ELEMENT_SIZES[entry.dtype]
         numbers = entry.numbers - start if numbers is None else min(numbers, entry.numbers - start)
-        out = torch.empty(numbers, dtype=DTYPES[entry.dtype])
+        out = torch.empty(numbers, dtype=_READ[entry.dtype])
         if not numbers:
             return out
         try:
