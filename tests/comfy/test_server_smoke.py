@@ -217,7 +217,7 @@ def test_latent_between_two_sizes_draws_its_size(server: Server, client: Client)
     """An odd number of rows cannot be cut into tokens: they are filled up, as in the host's own transformers."""
     result = client.run(given_latent(server, 1, 48, 9, 7))
     assert result.status == "success", result.failure
-    assert pixels(client.images(result, "save")[0]).shape == (144, 112, 3)
+    assert pixels(client, result).shape == (144, 112, 3)
 
 
 def test_video_latent_is_explained(server: Server, client: Client) -> None:
