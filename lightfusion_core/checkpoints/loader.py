@@ -30,6 +30,7 @@ from .reader import Checkpoint
 
 _Module = TypeVar("_Module", bound=nn.Module)
 _Tower = TypeVar("_Tower", bound=GenerationTower)
+EMBEDDINGS = "model.language_model.embed_tokens.weight"
 UNUSED_IN_FROZEN = ("q_und_proj.weight", "q_und_proj.bias", "o_und_proj.weight")
 
 
@@ -104,7 +105,8 @@ def load_understanding(
 ) -> UnderstandingTower:
     """The understanding tower of a checkpoint. Raises CheckpointError."""
     build = partial(build_understanding, config, with_lm_head="lm_head.weight" in checkpoint.names("understanding"))
-    tower = fill(build(layers=layers), checkpoint, "understanding", device, lambda name: dtype, like=build())
+    dtype_of = partial(understanding_dtype, dtype=dtype)
+    tower = fill(build(layers=layers), checkpoint, "understanding", device, dtype_of, like=build())
     tower.restore_tables()
     return tower
 
@@ -131,7 +133,10 @@ def load_generation(
     """
     coupled = is_coupled(checkpoint)
     tower = build_generation(config, coupled=coupled, dtype=dtype, layers=layers, attention=attention, kind=kind)
-    dtype_of = partial(generation_dtype, dtype=dtype, fp8=fp8)
+
+    def dtype_of(name: str, stored: torch.dtype) -> torch.dtype:
+        return generation_dtype(name, dtype, fp8)
+
     like: GenerationTower = build_generation(config, coupled=coupled, dtype=dtype)
     return fill(tower, checkpoint, "generation", device, dtype_of, () if coupled else UNUSED_IN_FROZEN, like=like)
 
@@ -139,6 +144,14 @@ def load_generation(
 def layers_as_stored(checkpoint: Checkpoint) -> Layers:
     """What holds the generation tower's weights as the file has them: scaled fp8 is not widened."""
     return Fp8ProductLayers if checkpoint.is_scaled("generation") else TorchLayers
+
+
+def understanding_dtype(name: str, stored: torch.dtype, dtype: torch.dtype) -> torch.dtype:
+    """What a weight of the understanding tower is held in, where it computes in `dtype`. Of the embeddings a prompt
+    reads a few rows: they stay as they are stored, unless that is in more than they are computed with."""
+    if name == EMBEDDINGS and stored.itemsize in range(2, dtype.itemsize + 1):
+        return stored
+    return dtype
 
 
 def generation_dtype(name: str, dtype: torch.dtype, fp8: bool = False) -> torch.dtype:
@@ -157,7 +170,7 @@ def build_vae(config: ModelConfig) -> ImageVAE:
 def load_vae(checkpoint: Checkpoint, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> ImageVAE:
     """The VAE of a checkpoint. Raises CheckpointError."""
     vae = build_vae(config)
-    fill(vae.model, checkpoint, "vae", device, lambda name: dtype)
+    fill(vae.model, checkpoint, "vae", device, lambda name, stored: dtype)
     return vae.eval().requires_grad_(False)
 
 
@@ -166,13 +179,14 @@ def fill(
     checkpoint: Checkpoint,
     part: str,
     device: torch.device,
-    dtype_of: Callable[[str], torch.dtype],
+    dtype_of: Callable[[str, torch.dtype], torch.dtype],
     ignored: tuple[str, ...] = (),
     like: nn.Module | None = None,
 ) -> _Module:
     """Give a module built without weights the checkpoint's, strictly.
 
     Args:
+        dtype_of: what a tensor is held in, by its name and what it is stored in.
         like: the same module of torch's own layers, where a host's may have no weights before they are loaded.
 
     Raises:
@@ -185,7 +199,7 @@ def fill(
     state = {}
     for name in like.state_dict():
         tensor, scale = checkpoint.stored(part, name)
-        wanted = dtype_of(name)
+        wanted = dtype_of(name, tensor.dtype)
         if scale is not None and tensor.dtype.itemsize == 1 and name in scaled:
             scaled[name].hold_scale(scale.to(device))
             state[name] = tensor.to(device)
