@@ -7,11 +7,12 @@ such layers may also be given fp8 made here of other weights.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,10 +24,11 @@ from ..generation.scaled import FP8, Fp8ProductLayers
 from ..generation.tower import GenerationTower, keeps_float32
 from ..generation.vae import ImageVAE
 from ..understanding.tower import UnderstandingTower
-from .header import Entry
+from .known import known, remember
 from .model import config_source
 from .quantise import quantise, scale_for, takes_fp8
 from .reader import Checkpoint
+from .values import first_not_finite, is_finite
 
 _Module = TypeVar("_Module", bound=nn.Module)
 _Tower = TypeVar("_Tower", bound=GenerationTower)
@@ -64,7 +66,12 @@ def _count(names: list) -> str:
 def is_coupled(checkpoint: Checkpoint) -> bool:
     """Whether fusion writes into the understanding stream: any `o_und_proj` that is not zero (rule B10)."""
     names = [name for name in checkpoint.names("generation") if name.endswith("mm_attn.o_und_proj.weight")]
-    return any(bool(checkpoint.tensor("generation", name).any()) for name in names)
+    files = {checkpoint.entries["generation", name].file for name in names}
+    coupled = known(files, "coupled")
+    if coupled is None:
+        coupled = any(bool(checkpoint.tensor("generation", name).any()) for name in names)
+        remember(files, "coupled", coupled)
+    return bool(coupled)
 
 
 def compare(checkpoint: Checkpoint, part: str, module: nn.Module, ignored: tuple[str, ...] = ()) -> Difference:
@@ -196,18 +203,17 @@ def fill(
     like = like or module
     require_fit(checkpoint, part, like, ignored)
     scaled = {f"{name}.weight": layer for name, layer in module.named_modules() if hasattr(layer, "hold_scale")}
-    state = {}
+    state, held = {}, {}
     for name in like.state_dict():
         tensor, scale = checkpoint.stored(part, name)
-        wanted = dtype_of(name, tensor.dtype)
+        wanted = held[name] = dtype_of(name, tensor.dtype)
         if scale is not None and tensor.dtype.itemsize == 1 and name in scaled:
             scaled[name].hold_scale(scale.to(device))
             state[name] = tensor.to(device)
         else:
             tensor = tensor if scale is None else tensor.float() * scale
             state[name] = _as_fp8(tensor, scaled[name], device) if wanted == FP8 else tensor.to(device, wanted)
-        if not is_finite(state[name]):
-            _refuse_values(checkpoint.entries[part, name], tensor, wanted)
+    _check_values(checkpoint, part, state, held)
     left = module.load_state_dict(state, strict=False, assign=True)  # scales are set already, and are no part of it
     lost = [name for name in (*left.missing_keys, *left.unexpected_keys) if not name.endswith("scale_weight")]
     if lost:
@@ -237,21 +243,24 @@ def require_fit(checkpoint: Checkpoint, part: str, module: nn.Module, ignored: t
         )
 
 
-def is_finite(tensor: Tensor) -> bool:
-    """Whether a tensor is free of NaN and infinity; in pieces, so that no second copy is made."""
-    return all(_is_finite(piece) for piece in tensor.reshape(-1).split(1 << 20) if piece.numel())
+def _check_values(
+    checkpoint: Checkpoint, part: str, state: Mapping[str, Tensor], held: Mapping[str, torch.dtype]
+) -> None:
+    """Refuse weights with NaN or infinity in them; files that were looked through before are not read for it again.
 
-
-def _is_finite(piece: Tensor) -> bool:
-    if piece.dtype == torch.float8_e4m3fn:  # NaN is all ones behind the sign, and infinity there is none
-        return int(piece.view(torch.int8).amax()) != 0x7F and int(piece.view(torch.uint8).amax()) != 0xFF
-    if piece.dtype == torch.float8_e5m2:  # torch does not add it up
-        piece = piece.to(torch.bfloat16)
-    # A sum, in the tensor's own dtype, is the quickest look; it can overflow where every number is finite
-    return bool(torch.isfinite(piece.sum())) or bool(piece.isfinite().all())
-
-
-def _refuse_values(entry: Entry, tensor: Tensor, dtype: torch.dtype) -> NoReturn:
-    if is_finite(tensor):
-        raise CheckpointError(f"{entry.file}: {entry.name} holds numbers beyond {dtype}: load it as bfloat16.")
-    raise CheckpointError(f"{entry.file}: {entry.name} holds NaN or infinity: the file is damaged; get it again.")
+    Args:
+        held: what each tensor was to be held in.
+    """
+    files = {entry.file for entry in checkpoint.part(part)}
+    fact = (
+        f"{part} finite as {hashlib.blake2b(repr(sorted(held.items(), key=str)).encode(), digest_size=8).hexdigest()}"
+    )
+    if known(files, fact):
+        return
+    name = first_not_finite(state)
+    if name is not None:
+        entry, (tensor, _) = checkpoint.entries[part, name], checkpoint.stored(part, name)
+        if is_finite(tensor):
+            raise CheckpointError(f"{entry.file}: {entry.name} holds numbers beyond {held[name]}: load it as bfloat16.")
+        raise CheckpointError(f"{entry.file}: {entry.name} holds NaN or infinity: the file is damaged; get it again.")
+    remember(files, fact, True)
