@@ -37,10 +37,11 @@ class ReferenceLatents:
         return self.kept[key]
 
     def _encode(self, vae: comfy.sd.VAE, pixels: Tensor) -> Tensor:
-        latent = vae.encode(pixels)
-        if latent.ndim != 4 or latent.shape[1] != self.config.z_dim:
+        latent, stride = vae.encode(pixels), self.config.stride
+        wanted = (len(pixels), self.config.z_dim, pixels.shape[1] // stride, pixels.shape[2] // stride)
+        if latent.shape != wanted:  # of another stride too: its channels may be as many
             raise InputError(
-                f"This VAE's latents have the shape {tuple(latent.shape)}, and the model's have {self.config.z_dim} "
-                "channels: wire the VAE of Load LightFusion."
+                f"This VAE's latents have the shape {tuple(latent.shape)}, and the model's have {wanted} for this "
+                "picture: wire the VAE of Load LightFusion."
             )
         return self.format.process_in(latent.float().cpu()).unsqueeze(2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.model_management
+import comfy.sample
 import comfy.samplers
 import comfy.utils
 import latent_preview
@@ -23,7 +24,10 @@ def draw(
     Raises:
         InputError: a latent of other channels than the model's, or a video's.
     """
-    model, samples = guider.model_patcher, as_pictures(latent["samples"])
+    model = guider.model_patcher
+    # what stock empty latents of newer ComfyUI say of their stride goes along; older ones neither say nor ask it
+    stride = {key: latent[key] for key in latent if key.startswith("downscale_ratio")}
+    samples = as_pictures(comfy.sample.fix_empty_latent_channels(model, as_pictures(latent["samples"]), **stride))
     channels = model.model.diffusion_model.config.dit.in_dim
     if samples.shape[1] != channels:
         raise InputError(
@@ -42,4 +46,5 @@ def draw(
         disable_pbar=not comfy.utils.PROGRESS_BAR_ENABLED,
         seed=seed,
     )
-    return {**latent, "samples": drawn.to(comfy.model_management.intermediate_device())}
+    rest = {key: value for key, value in latent.items() if key not in stride}
+    return {**rest, "samples": drawn.to(comfy.model_management.intermediate_device())}
