@@ -8,17 +8,17 @@ from pathlib import Path
 
 import host
 import pytest
-import torch
 from graphs import LORA
+from loras import nano_lora, wan_lora
 from safetensors.torch import save_file
 from tiny import CONFIG, write_model
-from torch import Tensor
+from wiring import LORA as NANO_LORA
 
 from lightfusion_core.config import ModelConfig, SpecialTokens
 from tools.comfyui import NONE_FOUND, checkouts
 
 CHECKS = Path(__file__).with_name("in_host") / "lightfusion_checks.py"
-OTHER = CHECKS.with_name("other_model.py")
+OTHER, MATRIX = CHECKS.with_name("other_model.py"), CHECKS.with_name("matrix_nodes.py")
 
 
 def _versions() -> list[object]:
@@ -46,7 +46,8 @@ def model_folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = replace(CONFIG, name="untokenized", text=published, special_tokens=SpecialTokens())
     write_model(folder / "lightfusion" / "untokenized", config, tokenizer=False, lm_head=False)
     (folder / "loras").mkdir()
-    save_file(_wan_lora(), folder / "loras" / LORA)
+    save_file(wan_lora(CONFIG.dit), folder / "loras" / LORA)
+    save_file(nano_lora(), folder / "loras" / NANO_LORA)
     return folder
 
 
@@ -59,7 +60,7 @@ def server(
     (base / "models").mkdir()
     for name in ("lightfusion", "loras"):
         (base / "models" / name).symlink_to(model_folders / name)
-    with host.Server(request.param, base, modules=[CHECKS, OTHER]) as server:
+    with host.Server(request.param, base, modules=[CHECKS, OTHER, MATRIX]) as server:
         assert not host.LOAD_FAILURE.search(server.log()), f"the pack does not load:\n{server.log()[-4000:]}"
         yield server
 
@@ -90,34 +91,3 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
         server, since = item.stash[_SINCE]
         report.sections.append(("ComfyUI's log of this test", server.log(since)[-8000:]))
     return report
-
-
-def _wan_lora() -> dict[str, Tensor]:
-    """A LoRA under the names that published Wan files have: low-rank pairs with alpha for the linear
-    layers, differences for biases and norms."""
-    draw, dit, tensors = torch.Generator().manual_seed(1), CONFIG.dit, {}
-
-    def change(*shape: int) -> Tensor:
-        return 0.2 * torch.randn(shape, generator=draw)
-
-    def linear(name: str, inputs: int, outputs: int) -> None:
-        tensors[f"diffusion_model.{name}.lora_down.weight"] = change(4, inputs)
-        tensors[f"diffusion_model.{name}.lora_up.weight"] = change(outputs, 4)
-        tensors[f"diffusion_model.{name}.alpha"] = torch.tensor(4.0)
-        tensors[f"diffusion_model.{name}.diff_b"] = change(outputs)
-
-    for i in range(dit.num_layers):
-        for part in ("self_attn", "cross_attn"):
-            for name in "qkvo":
-                linear(f"blocks.{i}.{part}.{name}", dit.dim, dit.dim)
-            for name in "qk":
-                tensors[f"diffusion_model.blocks.{i}.{part}.norm_{name}.diff"] = change(dit.dim)
-        linear(f"blocks.{i}.ffn.0", dit.dim, dit.ffn_dim)
-        linear(f"blocks.{i}.ffn.2", dit.ffn_dim, dit.dim)
-        tensors[f"diffusion_model.blocks.{i}.norm3.diff"] = change(dit.dim)
-        tensors[f"diffusion_model.blocks.{i}.norm3.diff_b"] = change(dit.dim)
-    linear("text_embedding.0", dit.text_dim, dit.dim)
-    linear("time_embedding.2", dit.dim, dit.dim)
-    linear("time_projection.1", dit.dim, 6 * dit.dim)
-    linear("head.head", dit.dim, dit.out_dim * dit.patch_size**2)
-    return tensors
