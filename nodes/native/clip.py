@@ -31,6 +31,7 @@ from ...lightfusion_core.understanding.tower import UnderstandingTower
 from ...lightfusion_core.understanding.vision import Reference
 from .conditioning import to_tensor
 from .latents import ReferenceLatents
+from .lora import UNDERSTANDING, reads_loras
 from .scaled import ScaledOperations
 
 
@@ -157,11 +158,12 @@ def load_clip(
     clip = comfy.sd.CLIP(no_init=True)
     clip.cond_stage_model = UnderstandingModel(checkpoint, config, tokenizer, dtype, coupled)
     clip.tokenizer = clip.cond_stage_model.tokens
-    clip.patcher = comfy.model_patcher.ModelPatcher(
+    patcher = comfy.model_patcher.ModelPatcher(
         clip.cond_stage_model,
         load_device=comfy.model_management.text_encoder_device(),
         offload_device=comfy.model_management.text_encoder_offload_device(),
     )
+    clip.patcher = reads_loras(patcher, UNDERSTANDING)
     clip.patcher.hook_mode = comfy.hooks.EnumHookMode.MinVram
     clip.patcher.is_clip = True
     clip.patcher.add_callback_with_key(comfy.patcher_extension.CallbacksMP.ON_LOAD, "lightfusion", _load_small_parts)

@@ -29,6 +29,7 @@ from ...lightfusion_core.generation.context import Context, ContextBuilder, VLML
 from ...lightfusion_core.generation.tower import GenerationTower
 from ...lightfusion_core.sampling.schedule import timestep_of
 from .conditioning import KEY, BatchedBranches, BranchCond, branch_of
+from .lora import GENERATION, reads_loras
 from .scaled import ScaledOperations
 from .shapes import as_pictures, cropped, in_tokens
 
@@ -248,7 +249,7 @@ def load_model(
     # Newer ComfyUI's own patcher may cast weights by itself, and knows nothing of a scale beside them
     newer = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     patcher_class = newer if dynamic and not fp8 else comfy.model_patcher.ModelPatcher
-    patcher = patcher_class(model, load_device=load_device, offload_device=offload_device)
+    patcher = reads_loras(patcher_class(model, load_device=load_device, offload_device=offload_device), GENERATION)
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, KEY, carry_run)
     for moment in ("ON_CLONE", "ON_DEEPCLONE_MULTIGPU"):  # the second is of newer ComfyUI alone
         if hasattr(comfy.patcher_extension.CallbacksMP, moment):
