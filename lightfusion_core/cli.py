@@ -223,7 +223,7 @@ def _add_model_parts(parser: argparse.ArgumentParser) -> None:
     add(
         "--dtype",
         choices=_DTYPES,
-        help="of the weights (default: bfloat16 on a GPU, float32 on a CPU)",
+        help="what is computed in (default: bfloat16 on a GPU, float32 on a CPU that has the memory)",
     )
     add("--offload", choices=("phases", "groups"), help="keep weights in the main memory: move parts, or layers, in")
 

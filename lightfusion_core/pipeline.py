@@ -16,6 +16,7 @@ from torch import Tensor
 
 from . import images
 from .checkpoints.loader import layers_as_stored, load_generation, load_understanding, load_vae
+from .checkpoints.memory import dtype_on_cpu
 from .checkpoints.model import open_model, read_config, tokenizer_file
 from .conditioning import Conditioning
 from .config import ModelConfig
@@ -114,7 +115,8 @@ class LightFusion:
             understanding, vae: files or folders to take these parts from instead.
             tokenizer: a tokenizer.json or its folder, where the model's folder has none.
             device: where it runs; a GPU where there is one.
-            dtype: bfloat16 on a GPU, float32 on a CPU, unless named. Weights in scaled fp8 stay fp8 unless it is.
+            dtype: what it computes in. Unless named, bfloat16 on a GPU; on a CPU float32 where there is memory for it,
+                else bfloat16. Weights in scaled fp8 stay fp8, unless float32 or float16 is named.
             layers, attention: see `generation/layers.py`.
             offload: keep weights in the main memory, and move them to the device by "phases" (what the present one
                 needs) or "groups" (one layer at a time); see `offload.py`.
@@ -123,14 +125,16 @@ class LightFusion:
             CheckpointError: a file that is missing, broken, foreign or incomplete.
             ConfigError: a config.json that contradicts itself.
             InputError: an `offload` that is not known.
+            DeviceMemoryError: too little memory for the model in any dtype.
         """
         check_mode(offload)
         device = torch.device(device or default_device())
         home = HOME if offload else device
-        as_stored = dtype is None
-        dtype = dtype or (torch.float32 if device.type == "cpu" else torch.bfloat16)
+        as_stored = dtype in (None, torch.bfloat16)
         checkpoint = open_model(NANO if str(model) == "nano" else model, understanding=understanding, vae=vae)
         config = read_config(checkpoint)
+        if dtype is None:
+            dtype = dtype_on_cpu(checkpoint) if device.type == "cpu" else torch.bfloat16
         file = tokenizer_file(checkpoint, tokenizer)
         if layers is TorchLayers and as_stored:
             layers = layers_as_stored(checkpoint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import Counter
 
 import numpy as np
@@ -14,6 +15,7 @@ from tiny import make_model
 from lightfusion_core import LightFusion
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that would download must fail instead
+os.environ["XDG_CACHE_HOME"] = tempfile.mkdtemp(prefix="lightfusion-tests-")  # what loading remembers of files
 torch.set_num_threads(1)  # the models are so small that a second thread costs more than it does
 
 

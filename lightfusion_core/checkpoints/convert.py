@@ -26,18 +26,11 @@ from ..generation.scaled import widened
 from ..generation.tower import keeps_float32
 from .files import DTYPES
 from .keys import PARTS, published
-from .loader import (
-    UNUSED_IN_FROZEN,
-    build_generation,
-    build_understanding,
-    build_vae,
-    is_coupled,
-    is_finite,
-    require_fit,
-)
+from .loader import UNUSED_IN_FROZEN, build_generation, build_understanding, build_vae, is_coupled, require_fit
 from .model import open_model, read_config, tokenizer_file
 from .quantise import Error, quantise, scale_for, takes_fp8
 from .report import readable_bytes
+from .values import is_finite
 from .writer import Planned, Staging, Writer
 
 FORMS = ("bf16", "fp8")

@@ -7,11 +7,12 @@ such layers may also be given fp8 made here of other weights.
 
 from __future__ import annotations
 
+import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, NoReturn, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +24,15 @@ from ..generation.scaled import FP8, Fp8ProductLayers
 from ..generation.tower import GenerationTower, keeps_float32
 from ..generation.vae import ImageVAE
 from ..understanding.tower import UnderstandingTower
-from .header import Entry
+from .known import known, remember
 from .model import config_source
 from .quantise import quantise, scale_for, takes_fp8
 from .reader import Checkpoint
+from .values import first_not_finite, is_finite
 
 _Module = TypeVar("_Module", bound=nn.Module)
 _Tower = TypeVar("_Tower", bound=GenerationTower)
+EMBEDDINGS = "model.language_model.embed_tokens.weight"
 UNUSED_IN_FROZEN = ("q_und_proj.weight", "q_und_proj.bias", "o_und_proj.weight")
 
 
@@ -63,7 +66,12 @@ def _count(names: list) -> str:
 def is_coupled(checkpoint: Checkpoint) -> bool:
     """Whether fusion writes into the understanding stream: any `o_und_proj` that is not zero (rule B10)."""
     names = [name for name in checkpoint.names("generation") if name.endswith("mm_attn.o_und_proj.weight")]
-    return any(bool(checkpoint.tensor("generation", name).any()) for name in names)
+    files = {checkpoint.entries["generation", name].file for name in names}
+    coupled = known(files, "coupled")
+    if coupled is None:
+        coupled = any(bool(checkpoint.tensor("generation", name).any()) for name in names)
+        remember(files, "coupled", coupled)
+    return bool(coupled)
 
 
 def compare(checkpoint: Checkpoint, part: str, module: nn.Module, ignored: tuple[str, ...] = ()) -> Difference:
@@ -104,7 +112,8 @@ def load_understanding(
 ) -> UnderstandingTower:
     """The understanding tower of a checkpoint. Raises CheckpointError."""
     build = partial(build_understanding, config, with_lm_head="lm_head.weight" in checkpoint.names("understanding"))
-    tower = fill(build(layers=layers), checkpoint, "understanding", device, lambda name: dtype, like=build())
+    dtype_of = partial(understanding_dtype, dtype=dtype)
+    tower = fill(build(layers=layers), checkpoint, "understanding", device, dtype_of, like=build())
     tower.restore_tables()
     return tower
 
@@ -131,7 +140,10 @@ def load_generation(
     """
     coupled = is_coupled(checkpoint)
     tower = build_generation(config, coupled=coupled, dtype=dtype, layers=layers, attention=attention, kind=kind)
-    dtype_of = partial(generation_dtype, dtype=dtype, fp8=fp8)
+
+    def dtype_of(name: str, stored: torch.dtype) -> torch.dtype:
+        return generation_dtype(name, dtype, fp8)
+
     like: GenerationTower = build_generation(config, coupled=coupled, dtype=dtype)
     return fill(tower, checkpoint, "generation", device, dtype_of, () if coupled else UNUSED_IN_FROZEN, like=like)
 
@@ -139,6 +151,14 @@ def load_generation(
 def layers_as_stored(checkpoint: Checkpoint) -> Layers:
     """What holds the generation tower's weights as the file has them: scaled fp8 is not widened."""
     return Fp8ProductLayers if checkpoint.is_scaled("generation") else TorchLayers
+
+
+def understanding_dtype(name: str, stored: torch.dtype, dtype: torch.dtype) -> torch.dtype:
+    """What a weight of the understanding tower is held in, where it computes in `dtype`. Of the embeddings a prompt
+    reads a few rows: they stay as they are stored, unless that is in more than they are computed with."""
+    if name == EMBEDDINGS and stored.itemsize in range(2, dtype.itemsize + 1):
+        return stored
+    return dtype
 
 
 def generation_dtype(name: str, dtype: torch.dtype, fp8: bool = False) -> torch.dtype:
@@ -157,7 +177,7 @@ def build_vae(config: ModelConfig) -> ImageVAE:
 def load_vae(checkpoint: Checkpoint, config: ModelConfig, dtype: torch.dtype, device: torch.device) -> ImageVAE:
     """The VAE of a checkpoint. Raises CheckpointError."""
     vae = build_vae(config)
-    fill(vae.model, checkpoint, "vae", device, lambda name: dtype)
+    fill(vae.model, checkpoint, "vae", device, lambda name, stored: dtype)
     return vae.eval().requires_grad_(False)
 
 
@@ -166,13 +186,14 @@ def fill(
     checkpoint: Checkpoint,
     part: str,
     device: torch.device,
-    dtype_of: Callable[[str], torch.dtype],
+    dtype_of: Callable[[str, torch.dtype], torch.dtype],
     ignored: tuple[str, ...] = (),
     like: nn.Module | None = None,
 ) -> _Module:
     """Give a module built without weights the checkpoint's, strictly.
 
     Args:
+        dtype_of: what a tensor is held in, by its name and what it is stored in.
         like: the same module of torch's own layers, where a host's may have no weights before they are loaded.
 
     Raises:
@@ -182,18 +203,17 @@ def fill(
     like = like or module
     require_fit(checkpoint, part, like, ignored)
     scaled = {f"{name}.weight": layer for name, layer in module.named_modules() if hasattr(layer, "hold_scale")}
-    state = {}
+    state, held = {}, {}
     for name in like.state_dict():
         tensor, scale = checkpoint.stored(part, name)
-        wanted = dtype_of(name)
+        wanted = held[name] = dtype_of(name, tensor.dtype)
         if scale is not None and tensor.dtype.itemsize == 1 and name in scaled:
             scaled[name].hold_scale(scale.to(device))
             state[name] = tensor.to(device)
         else:
             tensor = tensor if scale is None else tensor.float() * scale
             state[name] = _as_fp8(tensor, scaled[name], device) if wanted == FP8 else tensor.to(device, wanted)
-        if not is_finite(state[name]):
-            _refuse_values(checkpoint.entries[part, name], tensor, wanted)
+    _check_values(checkpoint, part, state, held)
     left = module.load_state_dict(state, strict=False, assign=True)  # scales are set already, and are no part of it
     lost = [name for name in (*left.missing_keys, *left.unexpected_keys) if not name.endswith("scale_weight")]
     if lost:
@@ -223,21 +243,24 @@ def require_fit(checkpoint: Checkpoint, part: str, module: nn.Module, ignored: t
         )
 
 
-def is_finite(tensor: Tensor) -> bool:
-    """Whether a tensor is free of NaN and infinity; in pieces, so that no second copy is made."""
-    return all(_is_finite(piece) for piece in tensor.reshape(-1).split(1 << 20) if piece.numel())
+def _check_values(
+    checkpoint: Checkpoint, part: str, state: Mapping[str, Tensor], held: Mapping[str, torch.dtype]
+) -> None:
+    """Refuse weights with NaN or infinity in them; files that were looked through before are not read for it again.
 
-
-def _is_finite(piece: Tensor) -> bool:
-    if piece.dtype == torch.float8_e4m3fn:  # NaN is all ones behind the sign, and infinity there is none
-        return int(piece.view(torch.int8).amax()) != 0x7F and int(piece.view(torch.uint8).amax()) != 0xFF
-    if piece.dtype == torch.float8_e5m2:  # torch does not add it up
-        piece = piece.to(torch.bfloat16)
-    # A sum, in the tensor's own dtype, is the quickest look; it can overflow where every number is finite
-    return bool(torch.isfinite(piece.sum())) or bool(piece.isfinite().all())
-
-
-def _refuse_values(entry: Entry, tensor: Tensor, dtype: torch.dtype) -> NoReturn:
-    if is_finite(tensor):
-        raise CheckpointError(f"{entry.file}: {entry.name} holds numbers beyond {dtype}: load it as bfloat16.")
-    raise CheckpointError(f"{entry.file}: {entry.name} holds NaN or infinity: the file is damaged; get it again.")
+    Args:
+        held: what each tensor was to be held in.
+    """
+    files = {entry.file for entry in checkpoint.part(part)}
+    fact = (
+        f"{part} finite as {hashlib.blake2b(repr(sorted(held.items(), key=str)).encode(), digest_size=8).hexdigest()}"
+    )
+    if known(files, fact):
+        return
+    name = first_not_finite(state)
+    if name is not None:
+        entry, (tensor, _) = checkpoint.entries[part, name], checkpoint.stored(part, name)
+        if is_finite(tensor):
+            raise CheckpointError(f"{entry.file}: {entry.name} holds numbers beyond {held[name]}: load it as bfloat16.")
+        raise CheckpointError(f"{entry.file}: {entry.name} holds NaN or infinity: the file is damaged; get it again.")
+    remember(files, fact, True)

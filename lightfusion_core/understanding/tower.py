@@ -74,7 +74,8 @@ class UnderstandingTower(nn.Module):
 
     def embed(self, ids: Sequence[int]) -> Tensor:
         """Token ids to input embeddings (1, n, width)."""
-        return self.model.language_model.embed_tokens(torch.tensor([list(ids)], device=self.device))
+        rows = self.model.language_model.embed_tokens(torch.tensor([list(ids)], device=self.device))
+        return rows.to(self.dtype)  # the table may be held in less than what is computed in
 
     def see(self, patches: Tensor, grid: tuple[int, int]) -> Tensor:
         """Flattened patches (n, numbers) of one image with a grid of (rows, columns) patches to merged

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from lightfusion_core.checkpoints.loader import is_finite
+from lightfusion_core.checkpoints.values import is_finite
 
 FLOATS = [torch.float64, torch.float32, torch.float16, torch.bfloat16]
 

@@ -1,0 +1,81 @@
+"""How much memory of its own a checkpoint takes when it is loaded, and in which dtype there is room for it.
+
+Weights that are held as their file stores them stay mapped: the system can drop and read them again, so they take
+no memory of a process's own. What is held in another dtype is written anew, and has to fit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from ..errors import DeviceMemoryError
+from .files import DTYPES
+from .fp8 import FP8
+from .keys import PARTS
+from .loader import generation_dtype, understanding_dtype
+from .reader import Checkpoint
+
+_SHARE = 0.75
+"""Of the memory that is available; the rest is for what a request needs."""
+
+
+def available_memory() -> int:
+    """Bytes that this process may still take without swapping, within the limit of its control group."""
+    import psutil
+
+    available = int(psutil.virtual_memory().available)
+    limit, used = (_number(Path("/sys/fs/cgroup", name)) for name in ("memory.max", "memory.current"))
+    return available if limit is None else min(available, max(0, limit - (used or 0)))
+
+
+def _number(file: Path) -> int | None:
+    try:
+        return int(file.read_text(encoding="ascii"))
+    except (OSError, ValueError):  # no such group, or "max"
+        return None
+
+
+def own_bytes(checkpoint: Checkpoint, parts: Sequence[str], dtype: torch.dtype, keeps_fp8: bool = True) -> int:
+    """Bytes of the tensors that are held in another dtype than their file has, where a model computes in `dtype`. (At
+    most: of what the authors' files hold of und queries, a frozen model loads nothing.)
+
+    Args:
+        keeps_fp8: scaled fp8 weights stay as they are stored.
+    """
+    total = 0
+    for part in parts:
+        for (of, name), entry in checkpoint.entries.items():
+            stored = DTYPES.get(entry.dtype)
+            if of != part or stored is None or (keeps_fp8 and entry.dtype in FP8):
+                continue
+            wanted = _held_in(part, name, dtype, stored)
+            total += 0 if wanted == stored else entry.numbers * wanted.itemsize
+    return total
+
+
+def _held_in(part: str, name: str, dtype: torch.dtype, stored: torch.dtype) -> torch.dtype:
+    if part == "understanding":
+        return understanding_dtype(name, stored, dtype)
+    return generation_dtype(name, dtype) if part == "generation" else dtype
+
+
+def dtype_on_cpu(checkpoint: Checkpoint, parts: Sequence[str] = PARTS) -> torch.dtype:
+    """float32 where its own memory suffices for these parts, which a CPU computes fastest and most exactly, else
+    bfloat16, in which the large model is stored.
+
+    Raises:
+        DeviceMemoryError: neither fits.
+    """
+    room = _SHARE * available_memory()
+    needed = {dtype: own_bytes(checkpoint, parts, dtype) for dtype in (torch.float32, torch.bfloat16)}
+    for dtype, size in needed.items():
+        if size <= room:
+            return dtype
+    least, found = (f"{size / 1e9:.1f} GB" for size in (min(needed.values()), room))
+    raise DeviceMemoryError(
+        f"{checkpoint.path} takes {least} of memory of its own, and {found} are free for it: write it in bf16 or fp8 "
+        "with `lightfusion convert`, or close other programs."
+    )
