@@ -7,6 +7,7 @@ from comfy_api.latest import io
 from .encode import IMAGES, image_inputs
 from .fitting import mask_input, size_input
 from .sampling import STEPS, guidance_inputs
+from .schema import schema
 
 
 class LightFusionEdit(io.ComfyNode):
@@ -14,8 +15,12 @@ class LightFusionEdit(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LightFusionEdit",
+            search_aliases=[
+                "edit image", "image edit", "instruct", "img2img", "inpaint", "inpainting", "retouch", "change",
+                "replace", "remove", "Qwen edit", "Kontext",
+            ],
             display_name="LightFusion Edit",
             category="LightFusion",
             description="Edits a picture by instruction and gives it back in its own size. It stands for Encode, "

@@ -8,6 +8,7 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..lightfusion_core.config import NEGATIVE_PROMPT
+from .schema import advanced, schema
 
 IMAGES = ("image_1", "image_2", "image_3", "image_4")
 
@@ -28,8 +29,12 @@ class LightFusionEncode(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LightFusionEncode",
+            search_aliases=[
+                "prompt", "text encode", "CLIPTextEncode", "txt2img", "text to image", "img2img", "reference",
+                "multiple images",
+            ],
             display_name="LightFusion Encode",
             category="LightFusion",
             description="Encodes a prompt and reference pictures; nothing is encoded again when only the seed, the "
@@ -49,15 +54,15 @@ class LightFusionEncode(io.ComfyNode):
                 io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="How many pictures."),
                 io.Vae.Input("vae", optional=True, tooltip="Needed with reference pictures."),
                 *image_inputs(),
-                io.String.Input(
+                advanced(io.String.Input(
                     "system", multiline=True, default="", optional=True,
                     tooltip="For think, then draw: the system text. With it, or a thought, the negative branch has no "
                     "text.",
-                ),
-                io.String.Input(
+                )),
+                advanced(io.String.Input(
                     "thought", multiline=True, default="", optional=True,
                     tooltip="For think, then draw: the thought that LightFusion Think wrote.",
-                ),
+                )),
             ],
             outputs=[
                 io.Conditioning.Output("positive", display_name="positive"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
+from .schema import schema
+
 AUTOMATIC, OWN_SIZE = "automatic", "own size"
 
 
@@ -26,8 +28,9 @@ class LightFusionFit(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LightFusionFit",
+            search_aliases=["resize", "scale", "image size", "crop"],
             display_name="LightFusion Fit",
             category="LightFusion",
             description="Resizes a picture, whole, to a size that the model draws. LightFusion Restore undoes it.",
@@ -59,8 +62,9 @@ class LightFusionRestore(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LightFusionRestore",
+            search_aliases=["before and after", "compare", "inpaint", "paste back", "resize", "mask composite"],
             display_name="LightFusion Restore",
             category="LightFusion",
             description="Puts an edited picture back at exactly the original's size and position; outside of the mask "

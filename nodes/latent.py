@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..lightfusion_core.errors import InputError
+from .schema import schema
 
 
 class EmptyLightFusionLatent(io.ComfyNode):
@@ -13,8 +14,9 @@ class EmptyLightFusionLatent(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LightFusionEmptyLatent",
+            search_aliases=["empty latent image", "size", "resolution", "width and height"],
             display_name="Empty LightFusion Latent",
             category="LightFusion",
             description="An empty latent in the channels and the stride that the model has.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from . import folders
+from .schema import schema
 
 
 class LoadLightFusion(io.ComfyNode):
@@ -14,8 +15,9 @@ class LoadLightFusion(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LightFusionLoad",
+            search_aliases=["load model", "checkpoint", "LightBagel", "Bagel", "Qwen2.5-VL", "Wan"],
             display_name="Load LightFusion",
             category="LightFusion",
             description="Loads a LightFusion model as native MODEL, CLIP and VAE, for stock nodes and its own.",

@@ -8,6 +8,7 @@ from comfy_api.latest import io
 
 from ..lightfusion_core.sampling.guidance import RENORMS, Guidance
 from ..lightfusion_core.sampling.solvers import SOLVERS
+from .schema import advanced, schema
 
 STEPS = {"default": 50, "min": 1, "max": 1000, "tooltip": "How many steps; the reference takes 50."}
 _SHIFT = {
@@ -36,7 +37,7 @@ def guidance_inputs() -> list[io.Input]:
 
 def advanced_guidance_inputs() -> list[io.Input]:
     """The rest of `Guidance`."""
-    return [
+    rest = [
         io.Combo.Input(
             "renorm", options=list(RENORMS), default="none",
             tooltip="Holds the guided velocity to the prompted one's length: over the picture, over each token, or "
@@ -52,6 +53,7 @@ def advanced_guidance_inputs() -> list[io.Input]:
             tooltip="Guidance acts up to this noise level.",
         ),
     ]  # fmt: skip
+    return [advanced(given) for given in rest]
 
 
 def conditioning_inputs() -> list[io.Input]:
@@ -81,8 +83,9 @@ class LightFusionSampler(io.ComfyNode):
     @classmethod
     def define_schema(cls) -> io.Schema:
         positive, negative, no_image = conditioning_inputs()
-        return io.Schema(
+        return schema(
             node_id="LightFusionSampler",
+            search_aliases=["KSampler", "sample", "draw", "txt2img", "text to image", "img2img", "denoise", "UniPC"],
             display_name="LightFusion Sampler",
             category="LightFusion",
             description="Draws with the reference's exact schedule and UniPC solver, and guidance for text and images.",
@@ -121,8 +124,9 @@ class LightFusionGuider(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LightFusionGuider",
+            search_aliases=["CFG", "guidance", "dual CFG", "CFGGuider"],
             display_name="LightFusion Guider",
             category="LightFusion/custom sampling",
             description="Guidance for text and images with interval and renorm, for SamplerCustomAdvanced.",
@@ -144,8 +148,9 @@ class LightFusionScheduler(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LightFusionScheduler",
+            search_aliases=["sigmas", "schedule", "steps", "BasicScheduler"],
             display_name="LightFusion Scheduler",
             category="LightFusion/custom sampling",
             description="The reference's exact schedule, for SamplerCustomAdvanced.",
@@ -169,8 +174,9 @@ class LightFusionSolver(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LightFusionSolver",
+            search_aliases=["sampler", "UniPC", "Euler", "Heun", "KSamplerSelect"],
             display_name="LightFusion Solver",
             category="LightFusion/custom sampling",
             description="The reference's UniPC, or Euler or Heun, for SamplerCustomAdvanced.",

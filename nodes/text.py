@@ -5,6 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .encode import given_images, image_inputs
+from .schema import advanced, schema
 
 AUTOMATIC = "automatic"
 MANNERS = (AUTOMATIC, "chat", "reference")
@@ -31,8 +32,12 @@ class LightFusionAsk(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LightFusionAsk",
+            search_aliases=[
+                "caption", "describe image", "VQA", "question", "image to text", "Qwen", "Qwen2.5-VL", "VLM", "chat",
+                "LLM", "interrogate",
+            ],
             display_name="LightFusion Ask",
             category="LightFusion",
             description="Answers a question about pictures, or without any; the text shows while it is written.",
@@ -41,11 +46,11 @@ class LightFusionAsk(io.ComfyNode):
                 io.String.Input("question", multiline=True, default=""),
                 *decoding_inputs(256, 0.0),
                 *image_inputs(),
-                io.Combo.Input(
+                advanced(io.Combo.Input(
                     "manner", options=list(MANNERS), default=AUTOMATIC, optional=True,
                     tooltip="chat: the understanding model's own template. reference: the published script's. "
                     "automatic: reference for a model whose sides are coupled, else chat.",
-                ),
+                )),
             ],
             outputs=[io.String.Output("answer", display_name="answer")],
             is_output_node=True,
@@ -66,8 +71,11 @@ class LightFusionThink(io.ComfyNode):
 
     @classmethod
     def define_schema(cls) -> io.Schema:
-        return io.Schema(
+        return schema(
             node_id="LightFusionThink",
+            search_aliases=[
+                "prompt enhance", "rewrite prompt", "expand prompt", "magic prompt", "LLM", "think", "reasoning",
+            ],
             display_name="LightFusion Think",
             category="LightFusion",
             description="Rewrites a prompt into a detailed one, or thinks before drawing. Wire prompt, thought and "

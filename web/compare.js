@@ -1,7 +1,7 @@
 // Before and after, one over the other, with a divider that is dragged or moved by the arrow keys.
 
 import { api } from "../../scripts/api.js";
-import { elementOf } from "./widget.js";
+import { AWAY, elementOf } from "./widget.js";
 
 const NAME = "lightfusion_before_after";
 const LIVE_PREVIEW = "$$canvas-image-preview"; // the editor's name for what it shows of a running sampler
@@ -63,24 +63,49 @@ function pageButtons(pairs, open) {
   return bar;
 }
 
-// On the canvas it takes all of the node below it, and would lie over the result.
+// On the canvas it takes all of the node below it, and would lie over the result. Of nodes that are made of elements
+// lightfusion.css hides it.
 function dropLivePreview(node) {
-  const preview = node.widgets?.find((widget) => widget.name === LIVE_PREVIEW);
-  if (!preview) return;
   node.imgs = undefined;
-  node.removeWidget(preview);
+  const preview = node.widgets?.find((widget) => widget.name === LIVE_PREVIEW);
+  if (preview) node.removeWidget(preview);
 }
 
-/** Nothing shows before there is a result. */
-export function prepare() {}
+function boxOf(node) {
+  return node.widgets?.find((widget) => widget.name === NAME)?.element;
+}
+
+/** While the node works again, the host's picture of the present step stands in the last result's place. */
+export function makeRoom(node) {
+  boxOf(node)?.classList.add(AWAY);
+}
+
+/** The last result again, once nothing works any more. */
+export function takeRoom(node) {
+  const box = boxOf(node);
+  if (!box) return;
+  box.classList.remove(AWAY);
+  dropLivePreview(node);
+}
+
+/** Nothing shows before there is a result; once there is, no picture of a step that arrives late. */
+export function prepare(node) {
+  const draw = node.onDrawBackground;
+  node.onDrawBackground = function () {
+    const box = boxOf(this);
+    if (box && !box.classList.contains(AWAY)) dropLivePreview(this);
+    draw?.apply(this, arguments);
+  };
+}
 
 /** Show `output.lightfusion_before_after`, frame by frame. */
 export function show(node, output) {
   const pairs = output[NAME];
   if (!pairs?.length) return;
-  dropLivePreview(node);
+  dropLivePreview(node); // before there is more to find room for
   const box = elementOf(node, NAME, () => create("div", "lightfusion-compare"), { height: 220, hideOnZoom: false });
   const frame = create("div", "frame");
   const bar = pageButtons(pairs, (index) => frame.replaceChildren(stageOf(pairs[index])));
   box.replaceChildren(frame, ...(pairs.length > 1 ? [bar] : []));
+  takeRoom(node);
 }

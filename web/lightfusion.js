@@ -4,6 +4,7 @@ import { api } from "../../scripts/api.js";
 import { app } from "../../scripts/app.js";
 import * as badge from "./badge.js";
 import * as compare from "./compare.js";
+import * as fold from "./fold.js";
 import { allNodes, nodeOfExecution } from "./graph.js";
 import * as text from "./text.js";
 
@@ -27,15 +28,35 @@ function showStreamed({ detail }) {
   if (node && VIEWS[node.comfyClass] === text) text.show(node, { text: [detail.text] });
 }
 
+// The host shows the present step below all else, where the last result still stands.
+function showPreview({ detail }) {
+  const node = nodeOfExecution(app.graph, detail.displayNodeId);
+  if (node && VIEWS[node.comfyClass] === compare) compare.makeRoom(node);
+}
+
+function showResults() {
+  for (const [, node] of allNodes(app.graph)) {
+    if (VIEWS[node.comfyClass] === compare) compare.takeRoom(node);
+  }
+}
+
+function foldAnew() {
+  for (const [, node] of allNodes(app.graph)) fold.arrange(node);
+}
+
 app.registerExtension({
   name: "LightFusion.Results",
 
   setup() {
     addStyle();
     api.addEventListener("lightfusion.text", showStreamed);
+    api.addEventListener("b_preview_with_metadata", showPreview);
+    for (const end of ["success", "error", "interrupted"]) api.addEventListener(`execution_${end}`, showResults);
+    app.ui.settings.addEventListener("Comfy.VueNodes.Enabled.change", () => setTimeout(foldAnew));
   },
 
   nodeCreated(node) {
+    if (node.comfyClass?.startsWith("LightFusion")) fold.prepare(node);
     const view = VIEWS[node.comfyClass];
     if (!view) return;
     view.prepare(node);
@@ -44,6 +65,11 @@ app.registerExtension({
       onExecuted?.apply(this, arguments);
       view.show(node, output ?? {});
     };
+  },
+
+  // Called when a file is open, links and all.
+  loadedGraphNode(node) {
+    fold.openIfUsed(node);
   },
 
   // Called when results are put back: another tab's workflow, or one out of the history.

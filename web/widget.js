@@ -1,5 +1,8 @@
 // An element of our own at the end of a node.
 
+/** The class of an element that takes no room for a while. */
+export const AWAY = "lightfusion-away";
+
 /**
  * The node's element of this name, made when it is first asked for.
  *
@@ -13,8 +16,8 @@ export function elementOf(node, name, make, { height, grows = true, hideOnZoom =
   const widget = node.addDOMWidget(name, name, element, {
     serialize: false,
     hideOnZoom,
-    getMinHeight: () => height,
-    getMaxHeight: () => (grows ? undefined : height),
+    getMinHeight: () => (element.classList.contains(AWAY) ? 0 : height),
+    getMaxHeight: () => (element.classList.contains(AWAY) ? 0 : grows ? undefined : height),
     getValue: () => "",
     setValue: () => {},
   });

@@ -21,6 +21,12 @@ const graphs = [app.graph, ...(app.graph.subgraphs?.values() ?? [])];
 const nodes = graphs.flatMap((graph) => graph.nodes);
 return nodes.filter((node) => node.has_errors || !LiteGraph.registered_node_types[node.type]).map((node) => node.type);
 """
+_WARNINGS = """
+const places = ".p-toast-message-warn, .p-toast-message-error, [data-testid*=missing], [role=alert]";
+return [...document.querySelectorAll(places)]
+  .filter((place) => place.checkVisibility() && place.innerText.trim())
+  .map((place) => place.innerText);
+"""
 _PLACE = """
 const element = app.graph.getNodeById(id).widgets.find((widget) => widget.name === name)?.element;
 const box = (inside ? element?.querySelector(inside) : element)?.getBoundingClientRect();
@@ -129,6 +135,10 @@ class Editor:
         self.fit(nodes)
         self.rest(0.3)
         return self.page.screenshot(SCREENSHOTS / f"{self.name}-{name}.png")
+
+    def warnings(self) -> list[str]:
+        """What the editor itself complains of on the page."""
+        return self.page.run(_WARNINGS)
 
     def complaints(self) -> list[str]:
         """What the page has complained of that is about us. Files of the host that are not there are its own affair."""

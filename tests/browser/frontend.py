@@ -36,7 +36,8 @@ NOTHING: dict[str, Any] = {
 
 NONE_FOUND = "there is no frontend: `pip install comfyui-frontend-package`"
 _SOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
-_TEXT, _CLOSE = 0x81, 0x88
+_TEXT, _BINARY, _CLOSE = 0x81, 0x82, 0x88
+_PREVIEW = 4  # ComfyUI's number for a picture with metadata
 
 
 def static_files() -> Path | None:
@@ -72,7 +73,16 @@ class RecordedServer:
 
     def send(self, kind: str, data: dict[str, Any]) -> None:
         """Push an event to every open page."""
-        frame = _frame(json.dumps({"type": kind, "data": data}).encode())
+        self._push(_frame(json.dumps({"type": kind, "data": data}).encode()))
+
+    def send_preview(self, node: int, colour: str) -> None:
+        """Push a plain picture of a step of a node, as a sampler does."""
+        told = {"node_id": str(node), "display_node_id": str(node), "real_node_id": str(node), "prompt_id": "1"}
+        metadata = json.dumps({**told, "parent_node_id": None, "image_type": "image/png"}).encode()
+        head = struct.pack(">II", _PREVIEW, len(metadata))
+        self._push(_frame(head + metadata + _picture(colour), _BINARY))
+
+    def _push(self, frame: bytes) -> None:
         for open_socket in list(self.sockets):
             open_socket.sendall(frame)
 
@@ -129,10 +139,10 @@ def _picture(colour: str) -> bytes:
     return file.getvalue()
 
 
-def _frame(body: bytes) -> bytes:
+def _frame(body: bytes, kind: int = _TEXT) -> bytes:
     if len(body) < 126:
-        return struct.pack(">BB", _TEXT, len(body)) + body
-    return struct.pack(">BBH", _TEXT, 126, len(body)) + body
+        return struct.pack(">BB", kind, len(body)) + body
+    return struct.pack(">BBH", kind, 126, len(body)) + body
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -8,12 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import frontend
+import geometry
 import pytest
 from chromium import Chromium
 from editor import VUE, Editor, change_settings
 from host import LOAD_FAILURE, Server
 
-from tools.comfyui import NONE_FOUND, PACK, PACK_NAME, checkouts
+from tools.comfyui import NONE_FOUND, PACK, PACK_NAME, Checkout, checkouts
 
 pytestmark = [pytest.mark.browser, pytest.mark.comfy]
 WORKFLOWS = PACK / "workflows"
@@ -22,17 +24,23 @@ VUE_SINCE = (0, 4)
 """The ComfyUI from which on its editor can make nodes of elements and put ours into them."""
 
 
+def _name(checkout: Checkout, newest: bool, vue: bool) -> str:
+    return f"{checkout.version}{'-newest' if newest else ''}{'-vue' if vue else ''}"
+
+
 def _editors() -> list[object]:
-    """Each checkout, with nodes on the canvas and, where it can, of elements; all but the first are slow."""
+    """Each checkout with its own frontend, and the newest one with the frontend that the tests' own requirements
+    install; with nodes on the canvas and, where it can, of elements. All but the first are slow."""
     params = []
     for checkout in checkouts():
-        version = tuple(int(part) for part in checkout.version.split(".")[:2])
-        for vue in [False, True] if version >= VUE_SINCE else [False]:
-            marks = [pytest.mark.slow] if params else []
-            if checkout.missing:
-                marks.append(pytest.mark.skip(reason=checkout.missing))
-            name = f"{checkout.version}{'-vue' if vue else ''}"
-            params.append(pytest.param((checkout, vue), id=name, marks=marks))
+        for newest in [False, True] if checkout == checkouts()[0] else [False]:
+            for vue in [False, True] if checkout.numbers >= VUE_SINCE else [False]:
+                marks = [pytest.mark.slow] if params else []
+                if checkout.missing:
+                    marks.append(pytest.mark.skip(reason=checkout.missing))
+                if newest and frontend.static_files() is None:
+                    marks.append(pytest.mark.skip(reason=frontend.NONE_FOUND))
+                params.append(pytest.param((checkout, newest, vue), id=_name(checkout, newest, vue), marks=marks))
     return params or [pytest.param(None, id="no ComfyUI", marks=pytest.mark.skip(reason=NONE_FOUND))]
 
 
@@ -41,10 +49,12 @@ def editor(
     request: pytest.FixtureRequest, browser: Chromium, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Editor]:
     """The editor of a server of its own."""
-    checkout, vue = request.param
-    with Server(checkout, tmp_path_factory.mktemp("comfyui")) as server, browser.page() as page:
+    checkout, newest, vue = request.param
+    options = ["--front-end-root", str(frontend.static_files())] if newest else []
+    base = tmp_path_factory.mktemp("comfyui")
+    with Server(checkout, base, options=options) as server, browser.page() as page:
         assert not LOAD_FAILURE.search(server.log())
-        editor = Editor(page, server.url, checkout.version + ("-vue" if vue else ""), **{VUE: vue})
+        editor = Editor(page, server.url, _name(*request.param), **{VUE: vue})
         yield editor
         assert editor.complaints() == []
 
@@ -148,10 +158,18 @@ def pictures(editor: Editor, node: int) -> bool:
 @pytest.mark.slow
 @pytest.mark.parametrize("file", sorted(WORKFLOWS.glob("*.json")), ids=lambda file: file.stem)
 def test_workflow_opens(editor: Editor, file: Path) -> None:
-    """A red node, or a complaint in the console."""
+    """A red node, a complaint in the console or on the page, a node that leaves its frame: before a run and after
+    it."""
     before = len(editor.page.errors)
-    load(editor, file.stem)
-    editor.screenshot(f"opened-{file.stem}")
+    load(editor, file.stem, steps=2)
+    for when in ("opened", "ran"):
+        if when == "ran":
+            run(editor)
+            editor.rest(1)
+        editor.screenshot(f"{when}-{file.stem}")
+        editor.rest(0.7)
+        assert geometry.problems(editor) == []
+        assert editor.warnings() == []
     assert [error for error in editor.page.errors[before:] if "Failed to load resource" not in error] == []
 
 

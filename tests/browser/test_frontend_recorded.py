@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import frontend
+import geometry
 import pytest
 from chromium import Chromium
 from editor import VUE, Editor
@@ -74,6 +75,35 @@ def _problems(editor: Editor, file: Path) -> Iterator[str]:
         if values != was:
             yield f"{node['type']}: {was} became {values}"
     yield from (error for error in editor.page.errors[before:] if "Failed to load resource" not in error)
+
+
+def test_workflows_stand_in_order(editor: Editor) -> None:
+    """As they open; what a run adds is looked at by the tests with a real server."""
+    found = {}
+    for file in WORKFLOWS:
+        editor.load(json.loads(file.read_text(encoding="utf-8")))
+        editor.fit()
+        editor.rest(0.7)
+        found[file.stem] = geometry.problems(editor)
+    assert {name: problems for name, problems in found.items() if problems} == {}
+
+
+def test_disorder_is_noticed(editor: Editor) -> None:
+    """Guards the geometry's tests: a node moved over another, one pulled out of its frame, one made too small."""
+    editor.load(json.loads(WORKFLOWS[0].read_text(encoding="utf-8")))
+    editor.fit()
+    editor.page.run("""
+    const [first, second, third] = app.graph.nodes;
+    first.pos = [first.pos[0], first.pos[1] + 2000];
+    second.pos = [third.pos[0] + 20, third.pos[1] + 20];
+    app.canvas.setDirty(true, true);
+    return true;
+    """)
+    editor.rest(0.7)
+    found = "\n".join(geometry.problems(editor))
+    assert "overlap" in found
+    assert "leaves its frame" in found
+    editor.page.errors.clear()
 
 
 def test_node_that_is_missing_is_noticed(editor: Editor) -> None:
@@ -194,6 +224,120 @@ def _divider(editor: Editor, node: int) -> float:
     value, at = editor.page.run(script, id=node)
     assert abs(value - at) < 2
     return value
+
+
+def test_live_preview_stands_in_the_results_place(editor: Editor, server: frontend.RecordedServer) -> None:
+    """One below the other they push the node out of its frame."""
+    node = editor.add("LightFusionEdit")
+    size, away = "app.graph.getNodeById(id).size[1]", ".lightfusion-away"
+    executed(server, node, pairs(("red", "blue")))
+    _stage(editor, node)
+    before = editor.page.run(size, id=node)
+    for _ in range(2):
+        server.send_preview(node, "green")
+        editor.page.wait(f"document.querySelector('{away}') !== null")
+        assert _shows_live_preview(editor, node)
+        assert editor.page.run(size, id=node) <= before + 40
+        executed(server, node, pairs(("red", "yellow")))
+        editor.page.wait(f"document.querySelector('{away}') === null")
+        assert not _shows_live_preview(editor, node)
+    editor.screenshot("after-preview")
+    server.send_preview(node, "green")
+    editor.page.wait(f"document.querySelector('{away}') !== null")
+    server.send("execution_interrupted", {"prompt_id": "1", "node_id": str(node), "node_type": "", "executed": []})
+    editor.page.wait(f"document.querySelector('{away}') === null")
+    assert not _shows_live_preview(editor, node)
+
+
+def _shows_live_preview(editor: Editor, node: int) -> bool:
+    for _ in range(2):  # the canvas loads a picture as it draws, and shows it when it draws again
+        editor.page.run("app.canvas.setDirty(true, true); return true")
+        editor.rest(0.5)
+    script = """
+    const element = document.querySelector(`[data-node-id="${id}"]`);
+    if (LiteGraph.vueNodesMode)
+      return [...element.querySelectorAll("img")].some(
+        (image) => image.checkVisibility() && !image.closest(".lightfusion-compare"),
+      );
+    const { imgs, widgets } = app.graph.getNodeById(id);
+    return Boolean(imgs?.length && widgets.some((widget) => widget.name.includes("preview")));
+    """
+    return editor.page.run(script, id=node)
+
+
+# Rows that few need
+
+
+def _shown_rows(editor: Editor, node: int) -> list[str]:
+    """The names of a node's widgets that can be seen."""
+    script = """
+    const node = app.graph.getNodeById(id);
+    const element = document.querySelector(`[data-node-id="${id}"]`);
+    if (!LiteGraph.vueNodesMode)
+      return node.widgets.filter((widget) => node.isWidgetVisible(widget)).map((widget) => widget.name);
+    const shown = element.innerText + [...element.querySelectorAll("label")].map((label) => label.textContent);
+    return node.widgets.filter((widget) => shown.includes(widget.label ?? widget.name)).map((widget) => widget.name);
+    """
+    editor.rest(0.7)
+    return editor.page.run(script, id=node)
+
+
+def _height(editor: Editor, node: int) -> float:
+    script = """
+    const element = document.querySelector(`[data-node-id="${id}"]`);
+    return LiteGraph.vueNodesMode ? element.offsetHeight : app.graph.getNodeById(id).size[1];
+    """
+    return editor.page.run(script, id=node)
+
+
+def _unfold(editor: Editor, node: int) -> None:
+    """Press what the renderer has for it."""
+    editor.page.run("""
+    const switched = document.querySelector(`[data-node-id="${id}"] [data-testid=advanced-inputs-button]`);
+    if (LiteGraph.vueNodesMode) switched.click();
+    else app.graph.getNodeById(id).widgets.find((widget) => widget.name === "lightfusion_advanced").callback();
+    return true;
+    """, id=node)  # fmt: skip
+
+
+FOLDED = {
+    "LightFusionEncode": ["system", "thought"],
+    "LightFusionSampler": ["renorm", "renorm_min", "interval_start", "interval_end"],
+    "LightFusionAsk": ["manner"],
+}
+
+
+@pytest.mark.parametrize("kind", FOLDED)
+def test_rows_that_few_need_are_folded(editor: Editor, kind: str) -> None:
+    """They are there when they are asked for, and the file is the same: none has moved."""
+    node = editor.add(kind)
+    editor.fit()
+    shown, folded = _shown_rows(editor, node), FOLDED[kind]
+    assert not set(folded) & set(shown)
+    (before,), height = editor.file()["nodes"], _height(editor, node)
+    _unfold(editor, node)
+    assert set(folded) <= set(_shown_rows(editor, node))
+    (after,) = editor.file()["nodes"]
+    assert after["widgets_values"] == before["widgets_values"]
+    assert _height(editor, node) > height
+    _unfold(editor, node)
+    assert _shown_rows(editor, node) == shown
+    assert _height(editor, node) == pytest.approx(height, abs=1)
+    editor.screenshot(f"folded-{kind}")
+
+
+def test_rows_in_use_are_open(editor: Editor) -> None:
+    """A value that acts and is not seen, or a wire that ends nowhere, would be a riddle."""
+    node = editor.add("LightFusionSampler")
+    workflow = editor.file()
+    names = editor.page.run("app.graph.getNodeById(id).widgets.map((widget) => widget.name)", id=node)
+    workflow["nodes"][0]["widgets_values"][names.index("interval_end")] = 0.5
+    editor.load(workflow)
+    editor.fit()
+    assert "interval_end" in _shown_rows(editor, node)
+    editor.load(json.loads(next(file for file in WORKFLOWS if file.stem == "rewrite_then_draw").read_text()))
+    (encode,) = editor.ids("LightFusionEncode")
+    assert editor.page.run("app.graph.getNodeById(id).showAdvanced === true", id=encode)
 
 
 # The loader

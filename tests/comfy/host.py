@@ -57,16 +57,19 @@ class Server:
         checkout: which ComfyUI.
         base: a folder for its models, inputs, outputs; made if it is not there.
         modules: further single-file node packs to load.
+        options: further words for its command line.
     """
 
-    def __init__(self, checkout: Checkout, base: Path, modules: Sequence[Path] = ()) -> None:
+    def __init__(
+        self, checkout: Checkout, base: Path, modules: Sequence[Path] = (), options: Sequence[str] = ()
+    ) -> None:
         self.checkout, self.base = checkout, base
         self.log_file = base / "comfyui.log"
         packs = {PACK_NAME: PACK, **{module.name: module for module in modules}}
         lay_out(base, packs)
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
-        self.command = checkout.command(base, self.port, packs, ["--cpu"])
+        self.command = checkout.command(base, self.port, packs, ["--cpu", *options])
 
     def __enter__(self) -> Server:
         environment = {"OMP_NUM_THREADS": "1", **os.environ, "HF_HUB_OFFLINE": "1", "PYTHONUNBUFFERED": "1"}

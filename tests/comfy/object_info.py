@@ -11,7 +11,7 @@ from tools.comfyui import PACK_NAME
 SNAPSHOT = Path(__file__).with_name("object_info.json")
 RECORD = "python -m tests.comfy.record"
 _MODULE = f"custom_nodes.{PACK_NAME}"
-_OPTIONS = ("default", "min", "max", "step", "options", "multiline", "control_after_generate", "forceInput")
+_OPTIONS = ("advanced", "default", "min", "max", "step", "options", "multiline", "control_after_generate", "forceInput")
 _FILES = {"LightFusionLoad": ("model", "understanding", "vae")}
 """Lists of what lies on a machine, whose options are not part of the node."""
 
@@ -91,7 +91,7 @@ def _inputs(where: str, old: dict[str, Any], new: dict[str, Any], may_grow: bool
             if isinstance(before, list) and isinstance(after, list):
                 yield from _listed(f"{where}, {key}, {option}", before, after)
             elif before != after:
-                yield True, f"{where}, {key}: {option} {before!r} became {after!r}."
+                yield option != "advanced", f"{where}, {key}: {option} {before!r} became {after!r}."
 
 
 def _listed(where: str, old: list[Any], new: list[Any]) -> Iterator[tuple[bool, str]]:

@@ -52,6 +52,8 @@ def _changed(change: str) -> tuple[list[str], list[str]]:
         optional["mask"] = ["MASK", {}]
     elif change == "new option":
         required["solver"][1]["options"].append("rk4")
+    elif change == "folded input":
+        required["steps"][1]["advanced"] = True
     elif change == "new node":
         found["LightFusionOther"] = node
     return changes(RECORDED, found)
@@ -69,7 +71,7 @@ def test_what_breaks_files_is_told(change: str) -> None:
     assert breaking
 
 
-@pytest.mark.parametrize("change", ["new optional input", "new option", "new node"])
+@pytest.mark.parametrize("change", ["new optional input", "new option", "folded input", "new node"])
 def test_what_only_adds_is_told_apart(change: str) -> None:
     breaking, added = _changed(change)
     assert breaking == []

@@ -29,6 +29,15 @@ class Node:
             raise KeyError(f"{self.kind.name} has no output {output!r}, only {', '.join(names)}")
         return Output(self, names.index(output))
 
+    @property
+    def shows_advanced(self) -> bool:
+        """Whether the rows that few need are open, as the editor opens them: something is wired in or set there."""
+        return any(
+            given.name in self.links or self.values[given.name] != given.default
+            for given in self.kind.widgets
+            if given.advanced
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class Output:

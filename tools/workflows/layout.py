@@ -5,17 +5,33 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-from .graph import Graph
-from .schema import Kind
+from .graph import Graph, Node
 
-_TITLE, _SLOT, _WIDGET, _TEXT = 30, 20, 24, 90
+_TITLE, _SLOT, _TEXT = 30, 20, 110
 _WIDTH, _WIDE = 290, 360
 _GAP, _MARGIN, _HEAD = 30, 20, 50
 _NOTE_WIDTH, _NOTE_LINE, _NOTE_LETTERS = 400, 18, 54
-_SHOWN = {
-    "SaveImage": 270, "PreviewImage": 270, "LightFusionEdit": 240, "LightFusionAsk": 110, "LightFusionThink": 110,
-}  # fmt: skip
-"""Room for what a node shows once it has run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Renderer:
+    """What nodes of one of the editor's renderers take: around all, for a row, below the rows of the pack's own, for
+    the switch of folded rows, and for what a class shows once it has run."""
+
+    around: int
+    row: int
+    below: int
+    switch: int
+    shown: dict[str, int]
+
+
+_PICTURE = ("SaveImage", "PreviewImage", "KSampler", "LightFusionSampler", "LightFusionEdit", "LightFusionRestore")
+_WRITTEN = ("LightFusionAsk", "LightFusionThink", "PreviewAny")
+RENDERERS = (
+    Renderer(14, 24, 0, 24, dict.fromkeys(_PICTURE, 240) | dict.fromkeys(_WRITTEN, 94) | {"LightFusionLoad": 62}),
+    Renderer(24, 28, 24, 24, dict.fromkeys(_PICTURE, 290) | dict.fromkeys(_WRITTEN, 110) | {"LightFusionLoad": 62}),
+)
+"""The canvas, and nodes that are made of elements."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +62,11 @@ def arrange(graph: Graph) -> Layout:
     for group in graph.groups:
         x, bottom = left + _MARGIN, 0
         for column in group.columns:
-            y, width = _HEAD, max(size(node.kind)[0] for node in column)
+            y, width = _HEAD, max(size(node)[0] for node in column)
             for node in column:
                 if node.id in nodes:
                     raise ValueError(f"{graph.name}: {node.title} stands in two places")
-                height = size(node.kind)[1]
+                height = size(node)[1]
                 nodes[node.id] = Box(x, y + _TITLE, width, height)
                 y += _TITLE + height + _GAP
             bottom = max(bottom, y - _GAP)
@@ -63,12 +79,19 @@ def arrange(graph: Graph) -> Layout:
     return Layout(nodes, groups, note)
 
 
-def size(kind: Kind) -> tuple[int, int]:
-    """A node's width and height: enough for its slots, its widgets and what it shows."""
-    texts = sum(given.multiline for given in kind.widgets)
-    lines = len(kind.widgets) - texts + sum(given.control for given in kind.widgets)
-    slots = max(len(kind.sockets), len(kind.outputs))
-    height = 16 + _SLOT * slots + _WIDGET * lines + _TEXT * texts + _SHOWN.get(kind.name, 0)
+def size(node: Node) -> tuple[int, int]:
+    """A node's width and height: enough in both renderers for its slots, its widgets and what it shows."""
+    open_widgets = [given for given in node.kind.widgets if not given.advanced or node.shows_advanced]
+    texts = sum(given.multiline for given in open_widgets)
+    slots = _SLOT * max(len(node.kind.sockets), len(node.kind.outputs)) + _TEXT * texts
+    folds = any(given.advanced for given in node.kind.widgets)
+    # elements have what becomes of a seed in the seed's own row
+    rows = (len(open_widgets) - texts + sum(given.control for given in open_widgets), len(open_widgets) - texts)
+    height = max(
+        renderer.around + slots + renderer.row * count + renderer.below * node.kind.ours + renderer.switch * folds
+        + renderer.shown.get(node.kind.name, 0)
+        for renderer, count in zip(RENDERERS, rows, strict=True)
+    )  # fmt: skip
     return (_WIDE if texts else _WIDTH), height
 
 

@@ -16,7 +16,7 @@ _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 @dataclass(frozen=True, slots=True)
 class Input:
     """One input, in the order of the node's definition. `control` is a seed with a further widget, which says
-    what becomes of it after a run."""
+    what becomes of it after a run. `advanced` is one of our own that is folded away until it is asked for."""
 
     name: str
     type: str
@@ -24,6 +24,7 @@ class Input:
     optional: bool = False
     multiline: bool = False
     control: bool = False
+    advanced: bool = False
     default: Any = None
 
 
@@ -56,14 +57,16 @@ class Kind:
 def read_kind(name: str, info: dict[str, Any]) -> Kind:
     """A node class out of a server's /object_info."""
     order, inputs = info["input_order"], []
-    for group in ("required", "optional"):
-        inputs += [_read_input(key, info["input"][group][key], group == "optional") for key in order.get(group, ())]
     ours = info["python_module"].startswith("custom_nodes.")
+    for group in ("required", "optional"):
+        inputs += [
+            _read_input(key, info["input"][group][key], group == "optional", ours) for key in order.get(group, ())
+        ]
     outputs = tuple(zip(info["output_name"], info["output"], strict=True))
     return Kind(name, info["display_name"] or name, ours, tuple(inputs), outputs)
 
 
-def _read_input(name: str, spec: list[Any], optional: bool) -> Input:
+def _read_input(name: str, spec: list[Any], optional: bool, ours: bool) -> Input:
     kind, options = spec[0], spec[1] if len(spec) > 1 else {}
     choices = kind if isinstance(kind, list) else options.get("options")
     kind = "COMBO" if isinstance(kind, list) else kind
@@ -71,7 +74,7 @@ def _read_input(name: str, spec: list[Any], optional: bool) -> Input:
     default = options.get("default", choices[0] if choices else "" if kind == "STRING" else None)
     return Input(
         name, kind, widget, optional, bool(options.get("multiline")), bool(options.get("control_after_generate")),
-        default if widget else None,
+        ours and bool(options.get("advanced")), default if widget else None,
     )  # fmt: skip
 
 

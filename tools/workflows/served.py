@@ -18,8 +18,9 @@ from .write import FOLDER, to_api
 
 @contextmanager
 def _client() -> Iterator[Client]:
-    """A client of the first ComfyUI on this machine, which is the oldest that the pack supports."""
-    with tempfile.TemporaryDirectory() as base, Server(checkouts()[0], Path(base)) as server:
+    """A client of the oldest ComfyUI on this machine: what is made with it opens in newer ones too."""
+    oldest = min(checkouts(), key=lambda checkout: checkout.numbers)
+    with tempfile.TemporaryDirectory() as base, Server(oldest, Path(base)) as server:
         client = Client(server)
         yield client
         client.close()

@@ -1,0 +1,24 @@
+"""What only newer ComfyUIs know of a node's definition, in a way that older ones take."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+from comfy_api.latest import io
+
+_KNOWN = {field.name for field in fields(io.Schema)}
+
+
+def schema(*, search_aliases: list[str], **definition: Any) -> io.Schema:
+    """A node's definition. `search_aliases` are what people call it who search for it, where the host can search
+    by them."""
+    if "search_aliases" in _KNOWN:
+        definition["search_aliases"] = search_aliases
+    return io.Schema(**definition)
+
+
+def advanced(given: io.Input) -> io.Input:
+    """An input that few need: folded away until it is asked for, at the same place in the order."""
+    given.extra_dict["advanced"] = True  # the constructors of older hosts do not take it
+    return given
