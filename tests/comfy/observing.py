@@ -160,13 +160,12 @@ def _graphs(known: Mapping[str, Info], row: Row, into: str) -> list[Graph]:
             return [wiring.graph]
         else:
             replaced, found = _replaced(wiring, known, row, made), [made, row.out]
-    instead = {name: wiring.value(value, {}) for name, value in row.against.items()}
     if into:
         found = wiring.value(_consumer(into, row), replaced)
-        plain = instead.get("plain") or wiring.value(_consumer(row.beside or into, row), instead)
-    else:
-        plain = instead.get("plain") or wiring.value("@latent", {})
     if not wiring.graph[found[0]]["class_type"].startswith("Preview"):
+        instead = {name: wiring.value(value, {}) for name, value in row.against.items()}
+        beside = _consumer(row.beside or into, row) if into else "@latent"
+        plain = instead.get("plain") or wiring.value(beside, instead)
         shows = "passes" if row.verdict == FOREIGN and not into else row.shows
         values = {"found": found, "plain": plain, **{name: link for name, link in instead.items() if name == "other"}}
         wiring.graph[PROBE] = node("LightFusionProbe", property=shows, given=json.dumps(row.given), **values)
