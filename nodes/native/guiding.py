@@ -16,9 +16,9 @@ from ...lightfusion_core.sampling.loop import blend
 from ...lightfusion_core.sampling.schedule import Schedule, make_schedule, timestep_of
 from ...lightfusion_core.sampling.solvers import Step, solver
 from .model import TIMESTEP, LightFusionModel
+from .patched import SCHEDULE
 from .shapes import as_pictures, cropped, in_tokens
 
-_SCHEDULE = "lightfusion_schedule"
 _FULL = 0.999
 """Levels from here on are a full denoise, which starts from noise alone (rule B19)."""
 
@@ -26,13 +26,18 @@ _FULL = 0.999
 def to_sigmas(schedule: Schedule) -> Tensor:
     """A schedule as SIGMAS; it carries the integer timesteps, which float32 levels do not quite determine."""
     sigmas = torch.tensor(schedule.sigmas)
-    setattr(sigmas, _SCHEDULE, schedule)
+    setattr(sigmas, SCHEDULE, schedule)
     return sigmas
 
 
 def exact_sigmas(steps: int, shift: float, denoise: float) -> Tensor:
     """The reference's schedule as SIGMAS."""
     return to_sigmas(make_schedule(steps, shift).last(denoise))
+
+
+_EVALUATE = "sampler_calc_cond_batch_function"
+_MIXING = ("sampler_pre_cfg_function", "sampler_cfg_function")
+"""What a patched MODEL's options call where guidance mixes."""
 
 
 class DualGuider(comfy.samplers.CFGGuider):
@@ -53,22 +58,67 @@ class DualGuider(comfy.samplers.CFGGuider):
     def predict_noise(
         self, x: Tensor, timestep: Tensor, model_options: dict[str, Any] | None = None, seed: int | None = None
     ) -> Tensor:
-        """What the guided velocity foresees at a level, as samplers expect it: x - sigma * velocity."""
-        model_options = model_options or {}
-        options = model_options.get("transformer_options", {})
-        level = options[TIMESTEP] if TIMESTEP in options else timestep_of(float(timestep[0]))
-        names = ["positive"]
-        if self.guidance.is_active(level):
-            names += ["negative"] + (["no_image"] if self.guidance.image > 1 and "no_image" in self.conds else [])
-        branches = [self.conds[name] for name in names]
-        denoised = comfy.samplers.calc_cond_batch(self.inner_model, branches, x, timestep, model_options)
-        if len(denoised) == 1:
-            return denoised[0]
+        """What the guided velocity foresees at a level, as samplers expect it: x - sigma * velocity.
+
+        The text guidance is the host's own step with the text scale for its cfg, so that all that a patched MODEL
+        puts there acts; renorm and image guidance come after it. Outside of the interval nothing is mixed, and of
+        those functions the host's "post cfg" ones alone are called.
+        """
+        options = dict(model_options or {})
+        transformer = options.get("transformer_options", {})
+        level = transformer[TIMESTEP] if TIMESTEP in transformer else timestep_of(float(timestep[0]))
+        active = self.guidance.is_active(level)
+        if not active and self.guidance.text > 1:
+            for name in _MIXING:
+                options.pop(name, None)
+        third = self.conds.get("no_image") if active and self.guidance.image > 1 else None
+        branches = _Branches(third, options.get(_EVALUATE))
+        guided = comfy.samplers.sampling_function(
+            self.inner_model, x.clone(), timestep, self.conds.get("negative"), self.conds["positive"],
+            self.guidance.text if active else 1.0, {**options, _EVALUATE: branches}, seed,
+        )  # fmt: skip
+        if third is None and (not active or self.guidance.renorm == "none"):
+            return guided
+        return self._finish(x, timestep, branches.full, guided, branches.no_image)
+
+    def _finish(self, x: Tensor, timestep: Tensor, full: Tensor, guided: Tensor, no_image: Tensor | None) -> Tensor:
+        """Renorm and image guidance, of velocities."""
         sigma = timestep.view(-1, *[1] * (x.ndim - 1))
         patch = self.model_patcher.model.diffusion_model.config.dit.patch_size
-        velocities = [in_tokens(as_pictures((x - foreseen) / sigma), patch) for foreseen in denoised]
-        full, negative, *rest = velocities
-        return x - sigma * cropped(self.guidance.mix(full, negative, rest[0] if rest else None, patch), x)
+        velocities = [
+            None if foreseen is None else in_tokens(as_pictures((x - foreseen) / sigma), patch)
+            for foreseen in (full, guided, no_image)
+        ]
+        return x - sigma * cropped(self.guidance.finish(*velocities, patch), x)
+
+
+class _Branches:
+    """Runs the network for the host's guidance, and keeps what the host does not ask for.
+
+    Args:
+        third: the conditions of a branch to run with the host's two, in the same batch.
+        patched: a patched MODEL's own way to run the two; the third then runs by itself.
+    """
+
+    full: Tensor
+    no_image: Tensor | None = None
+
+    def __init__(self, third: list | None, patched: Callable[[dict[str, Any]], list[Tensor]] | None) -> None:
+        self.third, self.patched = third, patched
+
+    def __call__(self, args: dict[str, Any]) -> list[Tensor]:
+        """The host's arguments to what both branches, (positive, negative or None), foresee."""
+        own = [] if self.third is None else [self.third]
+        given = args["model"], args["input"], args["sigma"], args["model_options"]
+
+        def run(conds: list[list | None]) -> list[Tensor]:
+            model, x, sigma, options = given
+            return comfy.samplers.calc_cond_batch(model, conds, x, sigma, options)
+
+        out = [*self.patched(args), *(run(own) if own else [])] if self.patched else run([*args["conds"], *own])
+        self.full = out[0].clone()  # the host's functions may write into what they are given
+        self.no_image = out[2] if own else None
+        return out[:2]
 
 
 class ExactSolver(comfy.samplers.Sampler):
@@ -89,20 +139,23 @@ class ExactSolver(comfy.samplers.Sampler):
         disable_pbar: bool = False,
     ) -> Tensor:
         """Run the solver; `callback(step, denoised, x, steps)` may raise to cancel."""
-        schedule = _schedule_of(sigmas)
         extra_args["denoise_mask"] = denoise_mask
         options = extra_args["model_options"].setdefault("transformer_options", {})
+        schedule = options.get(SCHEDULE)
+        if schedule is None or list(schedule.sigmas) != sigmas.tolist():
+            schedule = Schedule.from_sigmas(sigmas.tolist())
         model = comfy.samplers.KSamplerX0Inpaint(model_wrap, sigmas)
         model.latent_image, model.noise = latent_image, noise
         levels = {level: torch.full((len(noise),), level, device=noise.device) for level in schedule.sigmas}
 
         def predict(x: Tensor, sigma: float, timestep: int) -> Tensor:
             options[TIMESTEP] = timestep
-            return (x - model(x, levels[sigma], **extra_args)) / sigma
+            # a copy: the host's wrappers may write into what is the solver's own
+            return (x - model(x.clone(), levels[sigma], **extra_args)) / sigma
 
         def on_step(step: Step) -> None:
             if callback is not None:
-                callback(step.index, step.denoised, step.x, schedule.steps)
+                callback(step.index, step.denoised, step.x.clone(), schedule.steps)
 
         full = schedule.sigmas[0] >= _FULL or latent_image is None
         start = noise if full else blend(noise, latent_image, schedule.sigmas[0])
@@ -111,11 +164,6 @@ class ExactSolver(comfy.samplers.Sampler):
         finally:
             options.pop(TIMESTEP, None)
         return model_wrap.inner_model.model_sampling.inverse_noise_scaling(sigmas[-1], drawn)
-
-
-def _schedule_of(sigmas: Tensor) -> Schedule:
-    schedule: Schedule | None = getattr(sigmas, _SCHEDULE, None)
-    return schedule or Schedule.from_sigmas(sigmas.tolist())
 
 
 def check_model(model: comfy.model_patcher.ModelPatcher) -> None:

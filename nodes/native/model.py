@@ -6,6 +6,7 @@ in an object that the run carries; a sampling wrapper drops it when the run ends
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import comfy.latent_formats
@@ -26,12 +27,16 @@ from ...lightfusion_core.conditioning import Branch
 from ...lightfusion_core.config import ModelConfig, VAEConfig
 from ...lightfusion_core.errors import InputError
 from ...lightfusion_core.generation.context import Context, ContextBuilder, VLMLayers
+from ...lightfusion_core.generation.rope import Stretch
 from ...lightfusion_core.generation.tower import GenerationTower
 from ...lightfusion_core.sampling.schedule import timestep_of
 from .conditioning import KEY, BatchedBranches, BranchCond, branch_of
+from .hooks import attention_hooks, hooks_of, stretch_of, unused_patches
 from .lora import GENERATION, reads_loras
+from .patched import prepare
 from .scaled import ScaledOperations
 from .shapes import as_pictures, cropped, in_tokens
+from .telling import tell
 
 RUN = "lightfusion_run"
 """The name of a run's context object in the transformer options."""
@@ -40,10 +45,10 @@ TIMESTEP = "lightfusion_timestep"
 """The name of the integer timestep there, where our own solver steps."""
 
 
-def comfy_attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-    """The attention that ComfyUI's launch flags choose."""
+def comfy_attention(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any] | None = None) -> Tensor:
+    """The attention that ComfyUI's launch flags choose, or the one in its transformer options."""
     chosen = attention_pytorch if _unflagged and q.device.type == "cpu" else optimized_attention
-    return chosen(q, k, v, q.shape[1], skip_reshape=True, skip_output_reshape=True)
+    return chosen(q, k, v, q.shape[1], skip_reshape=True, skip_output_reshape=True, transformer_options=options)
 
 
 # On a CPU, and without a flag, ComfyUI takes an attention that reads how much memory is free at every call: a
@@ -55,11 +60,22 @@ class LightFusionNet(GenerationTower):
     """The tower with the call that ComfyUI makes."""
 
     _vlm: tuple[VLMLayers, ...] = ()
+    _loaded_for: torch.dtype | None = None
+
+    @property
+    def in_channels(self) -> int:
+        """The latents' channels, where the host's nodes ask for them."""
+        return self.config.dit.in_dim
 
     @property
     def vlm(self) -> VLMLayers | None:
         """The understanding tower of a coupled model, which the CLIP owns."""
         return self._vlm[0] if self._vlm else None
+
+    def compute_in(self, dtype: torch.dtype | None) -> None:
+        """Compute in another dtype than the weights were loaded for; None: in that again."""
+        self._loaded_for = self._loaded_for or self.dtype
+        self.dtype = dtype or self._loaded_for
 
     def couple(self, vlm: VLMLayers) -> None:
         """Use an understanding tower without owning it: in a tuple it is no submodule, so that its weights are
@@ -73,15 +89,22 @@ class LightFusionNet(GenerationTower):
         context: Tensor | None = None,
         transformer_options: dict[str, Any] | None = None,
         lightfusion: BatchedBranches | None = None,
+        control: Any = None,
         **unused: Any,
     ) -> Tensor:
         """Velocity of x (B, C, h, w) at sigma * 1000, B split evenly over the branches. Sides that are no whole
         number of tokens are filled up and cropped again; one frame (B, C, 1, h, w) stays one frame."""
+        if control is not None:
+            raise InputError(
+                "A LightFusion model has no place for a ControlNet's signal: wire the control picture into LightFusion "
+                "Encode as a reference, and take the ControlNet out of the conditioning."
+            )
         wrappers = comfy.patcher_extension.get_all_wrappers(
             comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options or {}
         )
         executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
-        return executor.execute(x, timestep, context, lightfusion, transformer_options or {})
+        # a copy: wrappers and patches may write into what is the sampler's own
+        return executor.execute(x.clone(), timestep, context, lightfusion, transformer_options or {})
 
     def _forward(
         self,
@@ -96,9 +119,11 @@ class LightFusionNet(GenerationTower):
         patch = self.config.dit.patch_size
         noisy = in_tokens(as_pictures(x), patch)
         size = (noisy.shape[-2] // patch, noisy.shape[-1] // patch)
-        contexts = [run.branch(self, branch, *size, x.device) for branch in branches]
+        contexts = [run.branch(self, branch, *size, x.device, transformer_options) for branch in branches]
         rows = [made.branches[0] for made in contexts for _ in range(len(x) // len(branches))]
-        return cropped(self.velocity(noisy, _timestep(transformer_options, timestep), contexts[0], rows), x)
+        hooks = hooks_of(transformer_options, comfy_attention, len(self.blocks))
+        run.tell_unused(unused_patches(transformer_options, hooks), len(self.blocks))
+        return cropped(self.velocity(noisy, _timestep(transformer_options, timestep), contexts[0], rows, hooks), x)
 
 
 def _timestep(transformer_options: dict[str, Any], timestep: Tensor) -> int:
@@ -119,17 +144,38 @@ class Run:
     def clear(self) -> None:
         """Drop everything that was built."""
         self.builders: dict[torch.device, ContextBuilder] = {}
-        self.made: dict[tuple[int, int, int, torch.device], Context] = {}
+        self.made: dict[tuple[int, int, int, torch.device, Stretch], Context] = {}
+        self.told: set[str] = set()
 
-    def branch(self, net: LightFusionNet, branch: Branch, rows: int, columns: int, device: torch.device) -> Context:
+    def branch(
+        self,
+        net: LightFusionNet,
+        branch: Branch,
+        rows: int,
+        columns: int,
+        device: torch.device,
+        options: dict[str, Any],
+    ) -> Context:
         """This branch's keys and values for pictures of (rows, columns) tokens, where the net runs: a run may be
         spread over several devices, each with a net of its own."""
-        key = (id(branch), rows, columns, device)
+        stretch = stretch_of(options)
+        key = (id(branch), rows, columns, device, stretch)
         if key not in self.made:
             if device not in self.builders:
-                self.builders[device] = ContextBuilder(net, device, net.vlm)
-            self.made[key] = self.builders[device].build([branch], rows, columns)
+                hooks = attention_hooks(options, comfy_attention)
+                self.builders[device] = ContextBuilder(net, device, net.vlm, hooks)
+            self.made[key] = self.builders[device].build([branch], rows, columns, stretch)
         return self.made[key]
+
+    def tell_unused(self, patches: Iterable[str], blocks: int) -> None:
+        """Name the patches that have no effect, each once a run."""
+        found = {name for name in patches if name not in self.told}
+        if found:
+            self.told |= found
+            tell(
+                f"{', '.join(sorted(found))}: no effect on this model. Its network is a transformer of the double "
+                f"blocks 0 to {blocks - 1} for pictures of one frame: bypass the node, or choose a block that is there."
+            )
 
 
 def follow_understanding(patcher: comfy.model_patcher.ModelPatcher, clone: comfy.model_patcher.ModelPatcher) -> None:
@@ -156,6 +202,17 @@ class LightFusionModel(comfy.model_base.BaseModel):
         super().__init__(settings, comfy.model_base.ModelType.FLOW)
         self.diffusion_model = net
         self.memory_usage_factor_conds = (KEY,)
+
+    @property
+    def manual_cast_dtype(self) -> torch.dtype | None:
+        """The compute dtype that a node may put here, as ModelComputeDtype does."""
+        return self._compute_dtype
+
+    @manual_cast_dtype.setter
+    def manual_cast_dtype(self, dtype: torch.dtype | None) -> None:
+        self._compute_dtype = dtype
+        if hasattr(self, "diffusion_model"):
+            self.diffusion_model.compute_in(dtype)
 
     def get_dtype(self) -> torch.dtype:
         """Latents stay float32 on their way to the network; it casts by itself (rule B27)."""
@@ -208,7 +265,9 @@ class LightFusionSettings(comfy.supported_models_base.BASE):
     supported_inference_dtypes: ClassVar[list[torch.dtype]] = [torch.bfloat16, torch.float32]
 
     def __init__(self, config: ModelConfig) -> None:
-        super().__init__({"disable_unet_model_creation": True, "in_channels": config.dit.in_dim})
+        # the host's nodes for U-Nets read the last of them, and are then named as having no effect
+        channels = {"in_channels": config.dit.in_dim, "model_channels": config.dit.dim}
+        super().__init__({"disable_unet_model_creation": True, **channels})
         self.sampling_settings = {"shift": config.defaults.shift}
         self.memory_usage_factor = config.dit.dim / 3072
         self.latent_format = LightFusionLatent(config.vae)
@@ -250,6 +309,7 @@ def load_model(
     newer = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
     patcher_class = newer if dynamic and not fp8 else comfy.model_patcher.ModelPatcher
     patcher = reads_loras(patcher_class(model, load_device=load_device, offload_device=offload_device), GENERATION)
+    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, prepare)
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, KEY, carry_run)
     for moment in ("ON_CLONE", "ON_DEEPCLONE_MULTIGPU"):  # the second is of newer ComfyUI alone
         if hasattr(comfy.patcher_extension.CallbacksMP, moment):

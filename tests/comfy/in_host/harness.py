@@ -36,7 +36,8 @@ def node(name: str, **inputs: Any) -> tuple[Any, ...]:
     """The outputs of any registered node."""
     kind = nodes.NODE_CLASS_MAPPINGS[name]
     if hasattr(kind, "define_schema"):
-        return kind.execute(**inputs).args
+        outputs = kind.execute(**inputs)
+        return getattr(outputs, "args", outputs)  # some of the host's own still give a plain tuple
     return getattr(kind(), kind.FUNCTION)(**inputs)
 
 

@@ -1,0 +1,84 @@
+"""What other nodes did to a MODEL, looked at once before it samples: refused, or said, where it cannot act."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import comfy.model_patcher
+import comfy.samplers
+import comfy.utils
+import torch
+from torch import Tensor
+
+from ...lightfusion_core.errors import InputError
+from ...lightfusion_core.sampling.schedule import Schedule
+from .telling import tell
+
+SCHEDULE = "lightfusion_schedule"
+"""The attribute that carries an exact schedule on its SIGMAS, and its name in a run's transformer options."""
+
+_SAMPLING = "model_sampling"
+
+
+def prepare(executor: Any, noise: Tensor, latent: Tensor, sampler: Any, sigmas: Tensor, *rest: Any, **more: Any) -> Any:
+    """A wrapper around a sampling run: checks the patched MODEL, and keeps the exact schedule of sigmas that the host
+    is about to move to another device."""
+    guider = executor.class_obj
+    check_objects(guider.model_patcher)
+    schedule: Schedule | None = getattr(sigmas, SCHEDULE, None)
+    check_sampling(guider.model_patcher, exact=schedule is not None)
+    check_levels(sigmas)
+    if schedule is not None:
+        guider.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
+        guider.model_options.setdefault("transformer_options", {})[SCHEDULE] = schedule
+    return executor(noise, latent, sampler, sigmas, *rest, **more)
+
+
+def check_levels(sigmas: Tensor) -> None:
+    """Refuse noise levels that are not a flow's. Raises InputError."""
+    if sigmas.numel() and float(sigmas.max()) > 1 + 1e-5:
+        raise InputError(
+            f"These sigmas go up to {float(sigmas.max()):.4g}, and the noise levels of a LightFusion model run from 1 "
+            "down to 0: take the sigmas of LightFusion Scheduler, or of BasicScheduler."
+        )
+
+
+def check_objects(patcher: comfy.model_patcher.ModelPatcher) -> None:
+    """Refuse patches of parts that this model does not have. Raises InputError."""
+    for name in patcher.object_patches:
+        try:
+            comfy.utils.get_attr(patcher.model, name)
+        except AttributeError:
+            raise InputError(
+                f"A node patches the MODEL's {name}, which a LightFusion model does not have: it was made for another "
+                "kind of model, so bypass it."
+            ) from None
+
+
+def check_sampling(patcher: comfy.model_patcher.ModelPatcher, exact: bool) -> None:
+    """Look at what a ModelSampling node made of the MODEL; `exact`: its sigmas are LightFusion's own.
+
+    Raises:
+        InputError: the noise is to be taken off in another way than a flow model's.
+    """
+    if _SAMPLING not in patcher.object_patches:
+        return
+    sampling = patcher.object_patches[_SAMPLING]
+    sigma, x, velocity = torch.tensor([0.5]), torch.full((1, 1, 1, 1), 3.0), torch.ones(1, 1, 1, 1)
+    scaled = float(sampling.calculate_input(sigma, x))
+    denoised = float(sampling.calculate_denoised(sigma, velocity, x))
+    if (scaled, denoised) != (3.0, 2.5):
+        raise InputError(
+            "A ModelSampling node tells the MODEL to predict something else than a flow's velocity, which ruins every "
+            "picture of a LightFusion model: bypass it. ModelSamplingSD3 changes the shift."
+        )
+    if exact and getattr(sampling, "shift", own := patcher.model.model_config.sampling_settings["shift"]) != own:
+        tell(
+            f"The shift {sampling.shift:g} of a ModelSampling node is not used, since LightFusion Sampler and "
+            "LightFusion Scheduler have a shift of their own: set it there."
+        )
+    if exact and getattr(sampling, "noise_scale", 1.0) != 1.0:
+        tell(
+            f"The noise scale {sampling.noise_scale:g} of a node is not used by LightFusion's own sigmas and solvers: "
+            "take KSampler for it, or bypass it."
+        )
