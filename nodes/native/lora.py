@@ -23,7 +23,7 @@ from torch import Tensor
 from ...lightfusion_core.checkpoints.lora_changes import ChangeError, changed_shape, channel_last, has_conv_columns
 from ...lightfusion_core.checkpoints.lora_names import change, is_authors, is_diffusers, split
 from ...lightfusion_core.errors import InputError
-from .telling import tell
+from .telling import take_back, tell
 
 PATCH_EMBEDDING = "patch_embedding.weight"
 _PLAIN = ("diff", "set_weight")
@@ -255,6 +255,8 @@ class _Reading:
         Raises:
             InputError: nothing acts.
         """
+        if says_foreign:  # the first or only one to speak of this file
+            take_back()
         (other,) = [part for part in self.file.changes if part != self.side.part]
         away = [] if elsewhere else [self.file.keys[other, parameter] for parameter in self.file.changes[other]]
         missed = [

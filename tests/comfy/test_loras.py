@@ -37,3 +37,6 @@ def test_lora_that_acts_in_part_shows_it_on_its_node(client: Client, model_folde
     assert result.status == "success", str(result.failure)
     (text,) = result.texts("lora")
     assert "k_img" in text and "1 do not" in text
+    whole = client.run(_graph(LORA))
+    assert whole.texts("lora") == [""], "the editor still shows what was said of another file"
+    assert client.run(_graph(LORA)).texts("lora") == []

@@ -11,6 +11,7 @@ from typing import Any
 import comfy.hooks
 import comfy.lora
 import comfy.model_management
+import comfy.model_patcher
 import comfy.sd
 import folder_paths
 import torch
@@ -401,6 +402,16 @@ def check_clones_of_every_class_read_loras() -> None:
     for patcher in (load()[0], load()[1].patcher):
         assert isinstance(patcher.clone().clone(), reads._ReadsLoras)
         assert type(patcher.clone()) is type(patcher)
+
+    class Delegating(comfy.model_patcher.ModelPatcher):
+        """As dynamic VRAM's patcher where a copy must not be dynamic."""
+
+        def clone(self) -> Any:
+            return comfy.model_patcher.ModelPatcher(self.model, self.load_device, self.offload_device)
+
+    given = load()[0]
+    other = reads.reads_loras(Delegating(given.model, given.load_device, given.offload_device), reads.GENERATION)
+    assert len(patched(LAYOUTS["diffusers"](change(_shapes())), model=other.clone()).patches) > 0
 
 
 def check_other_models_loras_are_none_of_our_business() -> None:
