@@ -1,7 +1,8 @@
 """Pictures in and out of the engine: modes, sizes, tensors, and putting an edit back in place.
 
 A picture is a `PIL.Image` in RGB or a float tensor (H, W, 3) in 0..1. PIL's sizes are (width, height),
-a tensor's are (height, width). Colour profiles are passed over, as the model was trained.
+a tensor's are (height, width). Colour profiles are passed over, as the model was trained; transparency is
+laid on white.
 """
 
 from __future__ import annotations
@@ -26,6 +27,8 @@ __all__ = [
     "resize",
     "resized_size",
     "restore",
+    "rgb",
+    "split_alpha",
     "to_pil",
     "to_rgb",
     "to_tensor",
@@ -179,6 +182,39 @@ def to_pil(tensor: torch.Tensor) -> Image.Image:
     return Image.fromarray((255 * values.clamp(0, 1)).trunc().to(torch.uint8).numpy())
 
 
+def split_alpha(picture: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """Colours (..., 3), grey repeated, and alpha (..., 1) of float pictures (..., C); None where they have no alpha.
+
+    Args:
+        picture: C is 1 for grey, 2 for grey with alpha, 3 for RGB, 4 for RGBA.
+
+    Raises:
+        InputError: another number of channels.
+    """
+    channels = picture.shape[-1]
+    if channels not in (1, 2, 3, 4):
+        raise InputError(
+            f"Expected a picture of 1 to 4 channels (grey or RGB, with alpha or without), found {channels}; "
+            "turn it into RGB."
+        )
+    colours = picture[..., :3] if channels > 2 else picture[..., :1].expand(*picture.shape[:-1], 3)
+    return colours, picture[..., -1:] if channels in (2, 4) else None
+
+
+def rgb(picture: torch.Tensor) -> torch.Tensor:
+    """Float pictures (..., C) as (..., 3): grey is repeated, transparency laid on white.
+
+    Raises:
+        InputError: see `split_alpha`.
+    """
+    colours, alpha = split_alpha(picture)
+    return colours if alpha is None else _on_white(colours, alpha.clamp(0, 1))
+
+
+def _on_white(colours: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+    return colours * alpha + (1 - alpha)
+
+
 # Editing: into the model's size and back
 
 
@@ -208,13 +244,14 @@ def restore(
 
     Args:
         edited: float (h, w, 3) in 0..1, at `placement`'s fitted size.
-        original: float (H, W, 3) in 0..1, at its original size.
+        original: float (H, W, 3) in 0..1, at its original size; or (H, W, 4) with alpha, where the edit is of the
+            picture on white.
         mask: (H, W), 1 where the edit shows, 0 where the original stays, blended in between; None shows
             the edit everywhere.
 
     Returns:
-        (H, W, 3) in 0..1 with the dtype and on the device of `original`, and bit for bit equal to it
-        wherever the mask is 0.
+        In 0..1, with the shape, dtype and alpha and on the device of `original`, and bit for bit equal to it
+        wherever the mask is 0. On white it is the edit, whatever its alpha.
 
     Raises:
         InputError: a tensor of another shape than `placement` says.
@@ -222,14 +259,28 @@ def restore(
     import torch
 
     _check_shape("an edited picture", edited, (*placement.fitted[::-1], 3))
-    _check_shape("an original picture", original, (*placement.original[::-1], 3))
+    channels = 4 if original.shape[-1] == 4 else 3
+    _check_shape("an original picture", original, (*placement.original[::-1], channels))
     result = _resize_tensor(edited.to(original.device, torch.float32), placement.original).to(original.dtype)
-    if mask is None:
-        return result
-    _check_shape("a mask", mask, placement.original[::-1])
-    weight = mask.to(original).clamp(0, 1)[..., None]
+    if mask is not None:
+        _check_shape("a mask", mask, placement.original[::-1])
+        weight = mask.to(original).clamp(0, 1)[..., None]
+        result = torch.lerp(rgb(original), result, weight)
+    if channels == 4:
+        result = _with_alpha(result, original)
     # Chosen rather than multiplied by 0 and 1: multiplying rounds, and carries NaN over.
-    return torch.where(weight > 0, torch.lerp(original, result, weight), original)
+    return result if mask is None else torch.where(weight > 0, result, original)
+
+
+def _with_alpha(flat: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
+    """The picture (H, W, 4) with an original's alpha that gives `flat` (H, W, 3) on white; what is wholly
+    transparent keeps the original's colour."""
+    import torch
+
+    colours, alpha = original[..., :3], original[..., 3:]
+    share = alpha.clamp(0, 1)
+    lifted = ((flat - (1 - share)) / share.clamp_min(torch.finfo(original.dtype).tiny)).clamp(0, 1)
+    return torch.cat([torch.where(share > 0, lifted, colours), alpha], dim=-1)
 
 
 def _resize_tensor(picture: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:

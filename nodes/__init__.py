@@ -2,6 +2,7 @@
 
 from comfy_api.latest import ComfyExtension, io
 
+from ..lightfusion_core import errors
 from . import folders
 
 
@@ -33,7 +34,15 @@ class LightFusionExtension(ComfyExtension):
         ]
 
 
+def name_errors() -> None:
+    """Let the host show `LightFusion.InputError` where it would show the path of the file that defines it."""
+    for error in vars(errors).values():
+        if isinstance(error, type) and issubclass(error, errors.LightFusionError):
+            error.__module__ = "LightFusion"
+
+
 async def comfy_entrypoint() -> LightFusionExtension:
     """Called once by ComfyUI when the pack is loaded."""
     folders.register()
+    name_errors()
     return LightFusionExtension()

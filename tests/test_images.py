@@ -23,6 +23,8 @@ from lightfusion_core.images import (
     resize,
     resized_size,
     restore,
+    rgb,
+    split_alpha,
     to_pil,
     to_rgb,
     to_tensor,
@@ -338,3 +340,53 @@ def test_restore_refuses_what_does_not_belong_together() -> None:
         restore(edited, placement, original.transpose(0, 1))
     with pytest.raises(InputError, match="a mask"):
         restore(edited, placement, original, mask[None])
+
+
+# Transparency in tensors
+
+
+@pytest.mark.parametrize("channels", [1, 2, 3, 4])
+def test_rgb_of_a_tensor_is_pils(channels: int) -> None:
+    """What a file's reader does to a mode is what is done to a tensor that a node graph hands over."""
+    mode = {1: "L", 2: "LA", 3: "RGB", 4: "RGBA"}[channels]
+    bytes_ = torch.randint(0, 256, (9, 7, channels), generator=torch.Generator().manual_seed(channels))
+    image = Image.fromarray(bytes_.to(torch.uint8).squeeze(-1).numpy(), mode)
+    assert (rgb(bytes_ / 255) - to_tensor(image)).abs().max() <= 1 / 255 + 1e-6
+    assert (split_alpha(bytes_ / 255)[1] is None) == (channels in (1, 3))
+
+
+def test_hidden_colours_are_white() -> None:
+    """Under a cut-out lies what was cut away."""
+    picture = torch.rand(2, 5, 4, 4)
+    picture[..., 3] = 0
+    assert torch.equal(rgb(picture), torch.ones(2, 5, 4, 3))
+
+
+@pytest.mark.parametrize("channels", [0, 5])
+def test_other_channels_are_refused(channels: int) -> None:
+    with pytest.raises(InputError, match="1 to 4 channels"):
+        rgb(torch.zeros(3, 3, channels))
+
+
+def test_restored_cut_out_keeps_its_alpha() -> None:
+    """On white it is the edit, wherever anything of it shows; bit for bit the original outside of the mask."""
+    edited, placement, colours, mask = masked_edit()
+    alpha = torch.linspace(0, 1, 37)[:, None].expand(37, 100)
+    alpha = torch.where(alpha > 0.9, 1.0, torch.where(alpha < 0.1, 0.0, alpha))
+    original = torch.cat([colours, alpha[..., None]], dim=-1)
+    flat, hidden = restore(edited, placement, rgb(original), mask), alpha == 0
+    result = restore(edited, placement, original, mask)
+    assert torch.equal(result[mask == 0], original[mask == 0])
+    assert torch.equal(result[..., 3], original[..., 3])
+    assert torch.equal(result[hidden], original[hidden])
+    # what is half transparent cannot be darker than the white that shines through it
+    reachable = (flat >= 1 - original[..., 3:]).all(dim=-1) & ~hidden
+    assert reachable.sum() > 500
+    assert (rgb(result) - flat)[reachable].abs().max() < 1e-5
+    assert torch.equal(restore(edited, placement, original)[..., 3], original[..., 3])
+
+
+def test_restore_of_an_opaque_alpha_is_the_plain_one() -> None:
+    edited, placement, original, mask = masked_edit()
+    opaque = torch.cat([original, torch.ones(*original.shape[:2], 1)], dim=-1)
+    assert torch.equal(restore(edited, placement, opaque, mask)[..., :3], restore(edited, placement, original, mask))

@@ -13,7 +13,7 @@ import nodes
 from ...lightfusion_core.sampling.guidance import Guidance
 from ..fitting import OWN_SIZE
 from .encoding import check_clip
-from .fitting import config_of, fitted_size, masks_for
+from .fitting import config_of, fitted_size, given_mask, masks_for
 from .guiding import check_model
 
 Link = list[Any]
@@ -61,7 +61,8 @@ def expand(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[s
     Raises:
         InputError: another model's MODEL, CLIP or VAE, or masks that do not fit.
     """
-    image_1, mask = values["image_1"], values.get("mask")
+    image_1 = values["image_1"]
+    mask = given_mask(image_1, values.get("mask"))
     check_model(values["model"])
     config = check_clip(values["clip"]).config
     width, height = fitted_size(image_1, values["size"] == OWN_SIZE, config_of(values["vae"]))

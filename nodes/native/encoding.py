@@ -12,15 +12,15 @@ from torch import Tensor
 from ...lightfusion_core.conditioning import Branch
 from ...lightfusion_core.config import ModelConfig
 from ...lightfusion_core.errors import InputError
-from ...lightfusion_core.images import resized_size, to_pil
+from ...lightfusion_core.images import resized_size, rgb, to_pil
 from ...lightfusion_core.understanding.vision import Reference, vae_pixels, vit_pixels
 from .clip import UnderstandingModel
 from .conditioning import to_tensor
 
 
 def frames(images: Iterable[Tensor]) -> list[Tensor]:
-    """Every frame (H, W, 3) of IMAGE batches, in order."""
-    return [frame[..., :3] for image in images for frame in image]
+    """Every frame (H, W, 3) of IMAGE batches, in order; transparency is laid on white."""
+    return [frame for image in images for frame in rgb(image)]
 
 
 def check_clip(clip: comfy.sd.CLIP) -> UnderstandingModel:

@@ -12,6 +12,8 @@ from ...lightfusion_core.config import ModelConfig, SizeRule
 from ...lightfusion_core.errors import InputError
 from .vae import LightFusionVAE
 
+_NO_MASK = (64, 64)
+
 
 def config_of(vae: comfy.sd.VAE) -> ModelConfig:
     """The configuration of the model that a VAE came with. Raises InputError for another model's VAE."""
@@ -43,6 +45,7 @@ def fit(vae: comfy.sd.VAE, image: Tensor, own_size: bool, mask: Tensor | None) -
     """Pictures (B, h, w, 3) and masks (B or 1, h, w) at the size that the model takes, and its width and height.
 
     A mask covers every latent position that it touches, so that nothing within it is held to the original.
+    Transparency is laid on white.
 
     Raises:
         InputError: another model's VAE, a mask of another size than the picture's, or longer than 16:1.
@@ -50,8 +53,9 @@ def fit(vae: comfy.sd.VAE, image: Tensor, own_size: bool, mask: Tensor | None) -
     config = config_of(vae)
     width, height = fitted_size(image, own_size, config)
     fitted = torch.stack(
-        [images.to_tensor(images.resize(images.to_pil(frame), (width, height))) for frame in rgb(image)]
+        [images.to_tensor(images.resize(images.to_pil(frame), (width, height))) for frame in images.rgb(image)]
     )
+    mask = given_mask(image, mask)
     if mask is None:
         return fitted, torch.ones(len(image), height, width), width, height
     stride = config.vae.stride
@@ -60,7 +64,8 @@ def fit(vae: comfy.sd.VAE, image: Tensor, own_size: bool, mask: Tensor | None) -
 
 
 def restore(image: Tensor, original: Tensor, mask: Tensor | None) -> Tensor:
-    """Edited pictures (B, h, w, C) at exactly the original's size: (B, H, W, 3).
+    """Edited pictures (B, h, w, C) at exactly the original's size: (B, H, W, 3), or (B, H, W, 4) with the alpha of
+    an original that has one.
 
     Args:
         original: (B or 1, H, W, C).
@@ -74,8 +79,9 @@ def restore(image: Tensor, original: Tensor, mask: Tensor | None) -> Tensor:
             f"{len(image)} edited pictures go with as many originals or with one, and there are {len(original)}: give "
             "the batch that was edited."
         )
+    mask = given_mask(original, mask)
     masks = [None] if mask is None else masks_for(original, mask, len(image))
-    edited, originals = rgb(image), rgb(original)
+    edited, originals = images.rgb(image), _coloured(original)
     placement = images.Placement(_size(originals), _size(edited))
     return torch.stack(
         [
@@ -100,15 +106,24 @@ def masks_for(image: Tensor, mask: Tensor, count: int | None = None) -> Tensor:
     if masks.shape[1:] != image.shape[1:3]:
         found, wanted = ("x".join(map(str, shape[::-1])) for shape in (masks.shape[1:], image.shape[1:3]))
         raise InputError(
-            f"The mask is {found} pixels and the picture {wanted}: draw the mask on this picture (a picture loaded "
-            "without transparency gives an empty mask of 64x64), or resize it first."
+            f"The mask is {found} pixels and the picture {wanted}: draw the mask on this picture, or resize it first."
         )
     return masks
 
 
-def rgb(image: Tensor) -> Tensor:
-    """Pictures without an alpha channel."""
-    return image[..., :3]
+def given_mask(image: Tensor, mask: Tensor | None) -> Tensor | None:
+    """A mask (..., h, w) of pictures (B, H, W, C), None where it is only what the host's loaders put in the place of
+    one: for a picture without transparency they give 64x64 of zeros, which someone may have inverted."""
+    if mask is None or tuple(mask.shape[-2:]) != _NO_MASK:
+        return mask
+    inverted = image.shape[1:3] != _NO_MASK and bool((mask == 1).all())
+    return None if inverted or not bool(mask.any()) else mask
+
+
+def _coloured(image: Tensor) -> Tensor:
+    """Pictures (B, H, W, C) in RGB, with their alpha where they have one."""
+    colours, alpha = images.split_alpha(image)
+    return colours if alpha is None else torch.cat([colours, alpha], dim=-1)
 
 
 def _size(image: Tensor) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from comfy_execution.utils import get_executing_context
 from server import PromptServer
 from torch import Tensor
 
-from ...lightfusion_core.images import to_pil
+from ...lightfusion_core.images import rgb, to_pil
 
 TEXT_EVENT = "lightfusion.text"
 _PAUSE = 0.1
@@ -51,5 +51,5 @@ def _keep(frame: Tensor) -> dict[str, str]:
     name = f"lightfusion_{secrets.token_hex(8)}.png"
     folder = folder_paths.get_temp_directory()
     os.makedirs(folder, exist_ok=True)
-    to_pil(frame[..., :3]).save(os.path.join(folder, name), compress_level=1)
+    to_pil(rgb(frame)).save(os.path.join(folder, name), compress_level=1)
     return {"filename": name, "subfolder": "", "type": "temp"}

@@ -21,6 +21,7 @@ from ...lightfusion_core.checkpoints.loader import load_vae as load_core_vae
 from ...lightfusion_core.checkpoints.reader import Checkpoint
 from ...lightfusion_core.config import ModelConfig
 from ...lightfusion_core.generation.vae import ImageVAE
+from ...lightfusion_core.images import rgb
 from .shapes import as_pictures
 
 
@@ -66,6 +67,10 @@ class LightFusionVAE(comfy.sd.VAE):
             load_device=self.device,
             offload_device=comfy.model_management.vae_offload_device(),
         )
+
+    def vae_encode_crop_pixels(self, pixels: Tensor) -> Tensor:
+        """Pixels (..., C) as the encoder takes them: in RGB, their sides cropped to its stride."""
+        return super().vae_encode_crop_pixels(rgb(pixels))
 
     def decode(self, samples_in: Tensor, *arguments: Any, **options: Any) -> Tensor:
         """Latents (B, C, h, w), or with one frame each, to pictures (B, H, W, 3) in 0..1.

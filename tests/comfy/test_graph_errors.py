@@ -18,6 +18,8 @@ def failure(client: Client, graph: Graph, node: str) -> str:
     assert result.status == "error", f"{result.status}: {result.outputs}"
     assert result.failure is not None
     assert result.failure.node.split(".")[0] == node
+    # the dialog's title, where the host would show the path of a file
+    assert result.failure.kind in ("LightFusion.InputError", "LightFusion.CheckpointError")
     return result.failure.message
 
 

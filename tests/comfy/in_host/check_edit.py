@@ -184,9 +184,11 @@ def check_wrong_counts_and_sizes_are_explained() -> None:
     image, vae = picture(frames=3), load()[2]
     for masks in (half_mask(image, 2), half_mask(image, 4)):
         assert "one for each frame" in raised(lambda masks=masks: edit(image, mask=masks))
-    assert "64x64" in raised(lambda: edit(image, mask=torch.zeros(1, 64, 64)))
-    assert "64x64" in raised(lambda: node("LightFusionFit", vae=vae, image=image, size="automatic",
-                                          mask=torch.zeros(1, 64, 64)))  # fmt: skip
+    drawn = torch.zeros(1, 64, 64)
+    drawn[0, 3, 3] = 1
+    assert "64x64" in raised(lambda: edit(image, mask=drawn))
+    assert "64x64" in raised(lambda: node("LightFusionFit", vae=vae, image=image, size="automatic", mask=drawn))
+    assert "65x64" in raised(lambda: edit(image, mask=torch.zeros(1, 64, 65)))
     assert "as many originals" in raised(lambda: node("LightFusionRestore", image=image, original=image[:2]))
     assert "16:1" in raised(lambda: edit(picture(340, 20)))
 
@@ -198,6 +200,85 @@ def check_foreign_parts_are_named() -> None:
         told = raised(lambda what=what: edit(image, **{what: strange}))
         assert f"wire the {what.upper()} of Load LightFusion" in told, told
     assert "VAE of Load" in raised(lambda: node("LightFusionFit", vae=strange, image=image, size="automatic"))
+
+
+def check_the_mask_of_an_opaque_picture_is_none() -> None:
+    """LoadImage gives 64x64 of zeros for a picture without transparency: wired along, it would be refused for its
+    size, or leave a picture of 64x64 unedited. Inverted, as edits want masks, it is all ones."""
+    image, small, vae = picture(frames=2), picture(64, 64), load()[2]
+    plain, latent = edit(image)
+    for frames in (1, 2):
+        for blank in (torch.zeros(frames, 64, 64), torch.ones(frames, 64, 64)):
+            drawn, own = edit(image, mask=blank)
+            assert torch.equal(drawn, plain) and torch.equal(own["samples"], latent["samples"])
+            assert "noise_mask" not in own
+            fitted = node("LightFusionFit", vae=vae, image=image, size="automatic", mask=blank)[1]
+            assert bool((fitted == 1).all())
+            back = node("LightFusionRestore", image=plain, original=image, mask=blank)[0]
+            assert torch.equal(back, node("LightFusionRestore", image=plain, original=image)[0])
+    assert torch.equal(edit(small, mask=torch.zeros(1, 64, 64))[0], edit(small)[0])
+    other = picture(seed=3)
+    empty = torch.zeros(1, 75, 100)  # one of the picture's own size says that nothing may change
+    assert torch.equal(node("LightFusionRestore", image=other, original=image[:1], mask=empty)[0], image[:1])
+
+
+def cut_out(width: int = 100, height: int = 75, frames: int = 1) -> Tensor:
+    """An RGBA IMAGE of whole bytes: a disc with a soft edge, and a hidden background in other colours."""
+    image = picture(width, height, frames)
+    y, x = torch.meshgrid(torch.linspace(-1, 1, height), torch.linspace(-1, 1, width), indexing="ij")
+    alpha = ((0.8 - (x**2 + y**2).sqrt()) * 10).clamp(0, 1).expand(frames, -1, -1)
+    hidden = torch.where(alpha[..., None] > 0, image, torch.tensor([0.0, 1.0, 0.0]))
+    return torch.cat([hidden, (alpha[..., None] * 255).round() / 255], dim=-1)
+
+
+def on_white(colours: Tensor, alpha: Tensor) -> Tensor:
+    """What a picture with alpha looks like on white."""
+    return colours * alpha + (1 - alpha)
+
+
+def check_an_edited_cut_out_keeps_its_alpha() -> None:
+    """Its hidden background is not edited with it, and outside of the mask it stays bit for bit, alpha too."""
+    image = cut_out(frames=2)
+    flat = on_white(image[..., :3], image[..., 3:])
+    for masks in ({}, {"mask": half_mask(image)}):
+        drawn, latent = edit(image, **masks)
+        plain, plain_latent = edit(flat, **masks)
+        assert torch.equal(latent["samples"], plain_latent["samples"]), "the hidden background was looked at"
+        assert drawn.shape == image.shape and torch.equal(drawn[..., 3], image[..., 3])
+        solid = image[..., 3] == 1
+        assert largest(drawn[..., :3][solid] - plain[solid]) <= 1e-6
+        assert largest(drawn[..., :3][solid] - flat[solid]) > 0.05, "nothing was edited"
+        if masks:
+            kept = masks["mask"].expand(2, -1, -1) == 0
+            assert torch.equal(drawn[kept], image[kept])
+
+
+def check_grey_and_transparent_pictures_are_read_as_they_look() -> None:
+    """Grey is repeated and transparency laid on white, in every node that takes an IMAGE."""
+    _, clip, vae = load()
+    image = cut_out()
+    grey, alpha = image[..., :1], image[..., 3:]
+    looks = [
+        (image, on_white(image[..., :3], alpha)),
+        (grey, grey.expand(-1, -1, -1, 3)),
+        (torch.cat([grey, alpha], dim=-1), on_white(grey, alpha).expand(-1, -1, -1, 3)),
+    ]
+    texts = {"prompt": INSTRUCTION, "negative_prompt": "", "width": 64, "height": 64, "batch_size": 1}
+    asked = {"clip": clip, "question": "What is it?", "length": 12, "temperature": 0.0, "seed": 0}
+    tiles = {"tile_size": 64, "overlap": 16, "temporal_size": 64, "temporal_overlap": 8}
+    for given, seen in looks:
+        for call in (
+            lambda x: node("LightFusionEncode", clip=clip, vae=vae, image_1=x, **texts)[0][0][0],
+            lambda x: node("VAEEncode", pixels=x, vae=vae)[0]["samples"],
+            lambda x: node("VAEEncodeTiled", pixels=x, vae=vae, **tiles)[0]["samples"],
+            lambda x: node("LightFusionFit", vae=vae, image=x, size="automatic")[0],
+            lambda x: node("LightFusionRestore", image=x, original=picture(40, 30))[0],
+        ):
+            assert torch.equal(call(given), call(seen))
+        assert node("LightFusionAsk", image_1=given, **asked)[0] == node("LightFusionAsk", image_1=seen, **asked)[0]
+        restored = node("LightFusionRestore", image=picture(), original=given)[0]
+        assert restored.shape[-1] == (4 if given.shape[-1] in (2, 4) else 3)
+    assert "1 to 4 channels" in raised(lambda: node("VAEEncode", pixels=torch.zeros(1, 64, 64, 5), vae=vae))
 
 
 class Foreign:
