@@ -78,7 +78,8 @@ class LightFusionEncode(io.ComfyNode):
     def execute(
         cls, clip, prompt, negative_prompt, width, height, batch_size, vae=None, system="", thought="", **images
     ) -> io.NodeOutput:
-        from .native.encoding import encode, frames
+        from .native.encoding import encode
+        from .native.tokens import frames
 
         return io.NodeOutput(
             *encode(

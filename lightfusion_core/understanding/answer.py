@@ -275,6 +275,34 @@ class Answerer:
         prefix = self._vlm.add_text(self._chat_images(references), ids[:-1])
         return FrozenWriter(self._vlm, prefix), ids[-1:]
 
+    @torch.no_grad()
+    def go_on(self, text: str, references: Sequence[Reference] = ()) -> tuple[BoundedWriter, list[int]]:
+        """The VLM after pictures and a raw text, without a template: all but its last token in a writer, and that
+        token. Everything is causal, ViT tokens too.
+
+        Raises:
+            InputError: an empty text.
+        """
+        ids = self.tokenizer.encode(text)
+        if not ids:
+            raise InputError("There is no text to go on with: write one, or ask in the model's own template.")
+        prefix = Prefix()
+        for reference in references:
+            if reference.vit_pixels is not None:
+                prefix = self._vlm.add_vit(prefix, reference.vit_pixels, causal=True)
+        prefix = self._vlm.add_text(prefix, ids[:-1]) if ids[:-1] else prefix
+        return FrozenWriter(self._vlm, prefix), ids[-1:]
+
+    def ids(
+        self, writer: BoundedWriter, start: Sequence[int], decoding: Decoding, on_token: OnToken | None = None
+    ) -> Iterator[int]:
+        """The token ids that a writer goes on with after `start`, up to the end of a turn, the length, or the end of
+        the model's positions."""
+        # the last token that is chosen is not fed; a start that does not fit is refused by the writer
+        length = min(decoding.max_tokens, max(1, writer.room - len(start) + 1))
+        tokens = write(writer, start, replace(decoding, max_tokens=length), (self.tokenizer.eos,))
+        return tokens if on_token is None else _counted(tokens, on_token)
+
     def _chat_images(self, references: Sequence[Reference]) -> Prefix:
         """The template up to the question; the last one made is kept, without its layer states."""
         key = digest(references)
@@ -296,10 +324,7 @@ class Answerer:
     def _written(
         self, writer: BoundedWriter, start: Sequence[int], decoding: Decoding, on_token: OnToken | None
     ) -> Iterator[str]:
-        # the last token that is chosen is not fed; a start that does not fit is refused by the writer
-        length = min(decoding.max_tokens, max(1, writer.room - len(start) + 1))
-        tokens = write(writer, start, replace(decoding, max_tokens=length), (self.tokenizer.eos,))
-        pieces = stream_text(tokens if on_token is None else _counted(tokens, on_token), self.tokenizer)
+        pieces = stream_text(self.ids(writer, start, decoding, on_token), self.tokenizer)
         while True:
             with torch.no_grad():  # entered for each piece: a suspended generator must not hold it
                 piece = next(pieces, None)

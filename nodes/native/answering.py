@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-import comfy.model_management
 import comfy.sd
-import comfy.utils
 from torch import Tensor
 
 from ...lightfusion_core.errors import InputError
 from ...lightfusion_core.understanding.answer import THINK_SYSTEM, Answerer, Decoding, OnToken
 from ...lightfusion_core.understanding.vision import Reference
-from .encoding import check_clip, frames, prepare
+from .encoding import check_clip, prepare
 from .showing import LiveText
+from .tokens import frames
+from .writing import counted
 
 Text = Callable[[Answerer, list[Reference], OnToken], Iterator[str]]
 
@@ -75,15 +75,10 @@ def _shown(
     model = check_clip(clip)
     references = [prepare(frame, model, vae) for frame in frames(images)]
     answers = model.load(clip, with_generation=drawing)
-    bar, live, text = comfy.utils.ProgressBar(decoding.max_tokens), LiveText(), ""
-
-    def on_token(count: int) -> None:
-        comfy.model_management.throw_exception_if_processing_interrupted()
-        bar.update_absolute(count)
-
+    on_token, live, text = counted(decoding.max_tokens), LiveText(), ""
     for piece in write(answers, references, on_token):
         text += piece
         live.show(text)
     live.show(text, last=True)
-    bar.update_absolute(decoding.max_tokens)
+    on_token(decoding.max_tokens)
     return text

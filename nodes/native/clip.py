@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from ...lightfusion_core.checkpoints.loader import load_understanding
 from ...lightfusion_core.checkpoints.reader import Checkpoint
-from ...lightfusion_core.conditioning import Conditioning
+from ...lightfusion_core.conditioning import Branch, Conditioning
 from ...lightfusion_core.config import ModelConfig
 from ...lightfusion_core.errors import InputError
 from ...lightfusion_core.generation.context import ContextBuilder
@@ -29,24 +29,12 @@ from ...lightfusion_core.understanding.encoder import Encoder, digest
 from ...lightfusion_core.understanding.tokenizer import Tokenizer
 from ...lightfusion_core.understanding.tower import UnderstandingTower
 from ...lightfusion_core.understanding.vision import Reference
-from .conditioning import to_tensor
+from .conditioning import Origin, to_tensor
 from .latents import ReferenceLatents
 from .lora import UNDERSTANDING, reads_loras
 from .scaled import ScaledOperations
-
-
-class TextTokens:
-    """ComfyUI's name for what turns a prompt into tokens. Prompts are literal: no `(word:1.2)` weights."""
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        self.tokenizer = tokenizer
-
-    def tokenize_with_weights(self, text: str, return_word_ids: bool = False, **options: Any) -> list[int]:
-        """The ids of one text segment (rule B2)."""
-        return self.tokenizer.segment(text)
-
-    def state_dict(self) -> dict[str, Tensor]:
-        return {}
+from .tokens import PromptTokens, TextTokens
+from .writing import ChosenByHost, list_ids
 
 
 class Coupling:
@@ -91,16 +79,32 @@ class UnderstandingModel(nn.Module):
         self.encoder = Encoder(self.tower, config, (tokenizer.sov, tokenizer.eov), coupled)
         self.coupling = Coupling(self.tower)
         self.answers = Answerer(self.encoder, tokenizer, self.coupling.builder)
-        self.tokens = TextTokens(tokenizer)
+        self.tokens = TextTokens(tokenizer, config)
         self.latents = ReferenceLatents(config.vae)
         self.kept: dict[Any, Conditioning] = {}
+        self.completed: dict[Any, Branch] = {}
         self.encoded_with: object = None
+        self.patchers: list[weakref.ref[comfy.model_patcher.ModelPatcher]] = []
 
     def set_clip_options(self, options: dict[str, Any]) -> None:
-        """CLIP skip and the like have no meaning here."""
+        """What a CLIP wishes of the encoding that comes. Raises InputError for a CLIP skip."""
+        check_layer(options.get("layer"))
 
     def reset_clip_options(self) -> None:
-        """See `set_clip_options`."""
+        """Nothing is kept of `set_clip_options`."""
+
+    def loaded_by(self, patcher: comfy.model_patcher.ModelPatcher | None) -> None:
+        """Know whose weights, with which patches, are loaded; weakly, since the patcher owns this model. Where a clone
+        is gone, the host takes what it loaded for its parent's."""
+        self.patchers = []
+        while patcher is not None:
+            self.patchers.append(weakref.ref(patcher))
+            patcher = patcher.parent
+
+    @property
+    def patcher(self) -> comfy.model_patcher.ModelPatcher | None:
+        """Whose weights are loaded; None before any are."""
+        return next((patcher for known in self.patchers if (patcher := known()) is not None), None)
 
     def encode(
         self, clip: comfy.sd.CLIP, texts: Sequence[str], references: Sequence[Reference], negative: Sequence[str]
@@ -109,14 +113,22 @@ class UnderstandingModel(nn.Module):
         guidance encodes nothing, nor loads anything."""
         key = (clip.patcher.patches_uuid, tuple(texts), tuple(negative), digest(references))
         if key not in self.kept:
-            ids = self.tokens.tokenize_with_weights
+            ids = self.tokens.segment
             clip.load_model()
-            self._encode_with(clip.patcher.patches_uuid)
+            self._encode_with(clip.patcher)
             made = self.encoder.encode([ids(text) for text in texts], references, [ids(text) for text in negative])
-            self.kept[key] = made.to(comfy.model_management.intermediate_device())
-            while len(self.kept) > 2:
-                self.kept.pop(next(iter(self.kept)))
+            _keep(self.kept, key, made.to(comfy.model_management.intermediate_device()), 2)
         return self.kept[key]
+
+    def complete(self, patcher: comfy.model_patcher.ModelPatcher, tokens: PromptTokens) -> Branch:
+        """A branch anew, with the references that came to it after it was encoded, under a CLIP's patches. The last
+        are kept, so that another seed encodes nothing."""
+        key = (patcher.patches_uuid, tuple(map(tuple, tokens.texts)), digest(tokens.references))
+        if key not in self.completed or patcher.forced_hooks is not None:
+            comfy.model_management.load_models_gpu([patcher])
+            self._encode_with(patcher)
+            _keep(self.completed, key, self._branch(tokens), 4)
+        return self.completed[key]
 
     def load(self, clip: comfy.sd.CLIP, with_generation: bool) -> Answerer:
         """What writes text, with the weights loaded that it needs: for a coupled model's drawing context
@@ -129,12 +141,13 @@ class UnderstandingModel(nn.Module):
             comfy.model_management.load_models_gpu([clip.patcher, self.coupling.patcher()])
         else:
             clip.load_model()
-        self._encode_with(clip.patcher.patches_uuid)
+        self._encode_with(clip.patcher)
         return self.answers
 
-    def _encode_with(self, weights: object) -> None:
-        """Drop the prefixes that other weights made."""
-        if weights != self.encoded_with:
+    def _encode_with(self, patcher: comfy.model_patcher.ModelPatcher | None) -> None:
+        """Drop the prefixes that other weights made. Hooks change weights without a name for their state."""
+        weights = None if patcher is None or patcher.forced_hooks is not None else patcher.patches_uuid
+        if weights is None or weights != self.encoded_with:
             self.encoder.forget()
             self.answers.forget()
             self.encoded_with = weights
@@ -142,13 +155,47 @@ class UnderstandingModel(nn.Module):
     def forget(self) -> None:
         """Drop what is kept between requests."""
         self.kept.clear()
+        self.completed.clear()
         self.latents.kept.clear()
         self.encoder.forget()
         self.answers.forget()
 
-    def encode_token_weights(self, tokens: list[int]) -> tuple[Tensor, None]:
-        """One text segment as a conditioning's tensor; there is no pooled output."""
-        return to_tensor(self.encoder.encode([tokens]).full), None
+    def encode_token_weights(self, tokens: PromptTokens) -> tuple[Tensor, None]:
+        """One branch as a conditioning's tensor; there is no pooled output."""
+        patcher = self.patcher
+        self._encode_with(patcher)
+        return to_tensor(self._branch(tokens), Origin(patcher, tokens)), None
+
+    def generate(self, tokens: PromptTokens, max_length: int = 256, **choice: Any) -> list[int]:
+        """The ids of an answer, or of a text gone on with, as core's own text node has it written.
+
+        Args:
+            choice: how each token is chosen; see `ChosenByHost`.
+        """
+        self._encode_with(self.patcher)
+        start = self.answers.chat if tokens.template else self.answers.go_on
+        return list_ids(self.answers, *start(tokens.prompt, tokens.references), ChosenByHost(max_length, **choice))
+
+    def _branch(self, tokens: PromptTokens) -> Branch:
+        prefix = self.encoder.extend(self.encoder.images(tokens.references), tokens.texts)
+        return self.encoder.branch(prefix, self.config.max_extent)
+
+
+def check_layer(layer: int | None) -> None:
+    """Raises InputError for a CLIP that is to stop before its last layer."""
+    if layer not in (None, -1):
+        raise InputError(
+            "CLIPSetLastLayer has no meaning for LightFusion, which reads every layer of its text encoder: remove "
+            "that node."
+        )
+
+
+def _keep(kept: dict[Any, Any], key: Any, value: Any, most: int) -> None:
+    """Put in a value, and drop the oldest beyond `most`."""
+    kept.pop(key, None)
+    kept[key] = value
+    while len(kept) > most:
+        kept.pop(next(iter(kept)))
 
 
 def load_clip(
@@ -166,7 +213,7 @@ def load_clip(
     clip.patcher = reads_loras(patcher, UNDERSTANDING)
     clip.patcher.hook_mode = comfy.hooks.EnumHookMode.MinVram
     clip.patcher.is_clip = True
-    clip.patcher.add_callback_with_key(comfy.patcher_extension.CallbacksMP.ON_LOAD, "lightfusion", _load_small_parts)
+    clip.patcher.add_callback_with_key(comfy.patcher_extension.CallbacksMP.ON_LOAD, "lightfusion", _loaded)
     clip.layer_idx = None
     clip.use_clip_schedule = False
     clip.apply_hooks_to_conds = None
@@ -174,9 +221,10 @@ def load_clip(
     return clip
 
 
-def _load_small_parts(patcher: comfy.model_patcher.ModelPatcher, device: torch.device, *details: Any) -> None:
-    """Bring norms and rotary tables along: transformers' own modules use them where they lie, and the host
-    leaves them behind when it loads a model in part."""
+def _loaded(patcher: comfy.model_patcher.ModelPatcher, device: torch.device, *details: Any) -> None:
+    """Note whose weights these are, and bring norms and rotary tables along: transformers' own modules use them where
+    they lie, and the host leaves them behind when it loads a model in part."""
+    patcher.model.loaded_by(patcher)
     for module in patcher.model.modules():
         if not hasattr(module, "comfy_cast_weights") and next(module.children(), None) is None:
             module.to(device)

@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import comfy.sd
 import torch
 from torch import Tensor
 
-from ...lightfusion_core.conditioning import Branch
 from ...lightfusion_core.config import ModelConfig
 from ...lightfusion_core.errors import InputError
-from ...lightfusion_core.images import resized_size, rgb, to_pil
+from ...lightfusion_core.images import resized_size, to_pil
 from ...lightfusion_core.understanding.vision import Reference, vae_pixels, vit_pixels
-from .clip import UnderstandingModel
-from .conditioning import to_tensor
-
-
-def frames(images: Iterable[Tensor]) -> list[Tensor]:
-    """Every frame (H, W, 3) of IMAGE batches, in order; transparency is laid on white."""
-    return [frame for image in images for frame in rgb(image)]
+from .clip import UnderstandingModel, check_layer
+from .conditioning import Origin, to_tensor
+from .tokens import PromptTokens, check_options
 
 
 def check_clip(clip: comfy.sd.CLIP) -> UnderstandingModel:
-    """The understanding model of a CLIP. Raises InputError for another model's CLIP."""
+    """The understanding model of a CLIP. Raises InputError for another model's CLIP, or one that a node has set up for
+    another model's encoding."""
     model = clip.cond_stage_model
     if not isinstance(model, UnderstandingModel):
         raise InputError("This node takes LightFusion's CLIP: wire the CLIP of Load LightFusion into it.")
+    check_layer(clip.layer_idx)
+    check_options({"tokenizer_options": clip.tokenizer_options})
     return model
 
 
@@ -68,22 +67,38 @@ def encode(
     references = [prepare(picture, model, vae) for picture in pictures]
     texts = [text for text in (system, prompt, thought) if text or text is prompt]
     negative = [] if system or thought else [negative_prompt]
-    made = model.encode(clip, texts, references, negative)
+    conditionings = _conditionings(model, clip, texts, references, negative)
     if not (width and height):
         ruled = _own_size(model.config, pictures)
         width, height = width or ruled[0], height or ruled[1]
     stride = model.config.vae.stride
     width, height = (model.config.rounded(side) for side in (width, height))
     latent = torch.zeros(batch_size, model.config.vae.z_dim, height // stride, width // stride)
+    return *conditionings, {"samples": latent}, width, height
+
+
+def _conditionings(
+    model: UnderstandingModel,
+    clip: comfy.sd.CLIP,
+    texts: Sequence[str],
+    references: Sequence[Reference],
+    negative: Sequence[str],
+) -> list[Any]:
+    """Positive, negative and no-image CONDITIONING."""
+    full = PromptTokens(tuple(map(model.tokens.segment, texts)), tuple(references))
+    instead = replace(full, texts=tuple(map(model.tokens.segment, negative)))
+    tokens = (full, instead, replace(full, references=()))
+    if clip.patcher.forced_hooks is not None:  # the host then encodes once for each of their times
+        return [clip.encode_from_tokens_scheduled(part) for part in tokens]
+    made = model.encode(clip, texts, references, negative)
     branches = (made.full, made.negative, made.no_image or made.full)
-    return *(_conditioning(branch) for branch in branches), {"samples": latent}, width, height
+    return [
+        [[to_tensor(branch, Origin(clip.patcher, part)), {"pooled_output": None}]]
+        for branch, part in zip(branches, tokens, strict=True)
+    ]
 
 
 def _own_size(config: ModelConfig, pictures: Sequence[Tensor]) -> tuple[int, int]:
     if not pictures:
         return config.defaults.size, config.defaults.size
     return resized_size(pictures[-1].shape[1], pictures[-1].shape[0], config.vae_image)
-
-
-def _conditioning(branch: Branch) -> list[list[Any]]:
-    return [[to_tensor(branch), {"pooled_output": None}]]

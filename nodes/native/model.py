@@ -30,10 +30,11 @@ from ...lightfusion_core.generation.context import Context, ContextBuilder, VLML
 from ...lightfusion_core.generation.rope import Stretch
 from ...lightfusion_core.generation.tower import GenerationTower
 from ...lightfusion_core.sampling.schedule import timestep_of
-from .conditioning import KEY, BatchedBranches, BranchCond, branch_of
+from .conditioning import KEY, BatchedBranches, BranchCond
 from .hooks import attention_hooks, hooks_of, stretch_of, unused_patches
 from .lora import GENERATION, reads_loras
 from .patched import prepare
+from .references import read, read_conditions
 from .scaled import ScaledOperations
 from .shapes import as_pictures, cropped, in_tokens
 from .telling import tell
@@ -224,7 +225,7 @@ class LightFusionModel(comfy.model_base.BaseModel):
 
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """The condition as a handle."""
-        return {KEY: BranchCond(branch_of(kwargs))}
+        return {KEY: BranchCond(kwargs[KEY] if KEY in kwargs else read(kwargs, self))}
 
 
 class LightFusionLatent(comfy.latent_formats.LatentFormat):
@@ -310,6 +311,7 @@ def load_model(
     patcher_class = newer if dynamic and not fp8 else comfy.model_patcher.ModelPatcher
     patcher = reads_loras(patcher_class(model, load_device=load_device, offload_device=offload_device), GENERATION)
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, prepare)
+    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, read_conditions)
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, KEY, carry_run)
     for moment in ("ON_CLONE", "ON_DEEPCLONE_MULTIGPU"):  # the second is of newer ComfyUI alone
         if hasattr(comfy.patcher_extension.CallbacksMP, moment):
