@@ -356,6 +356,8 @@ JUDGED = {
         "generate",
         _one("generate_edit_upscale", ("yellow", "heart"), ("cyan", "cross"), title="Before"),
     ),
+    "regional_prompts": ("generate", _one("regional_prompts", ("red", "circle"), ("blue", "star"))),
+    "fewer_steps": ("generate", _one("fewer_steps", ("red", "circle"), ("blue", "star"))),
     "instruction_edit": ("edit", _recolored("instruction_edit", "circle", "blue")),
     "masked_edit": ("edit", _recolored("masked_edit", "square", "purple")),
     "several_references": ("edit", _references),

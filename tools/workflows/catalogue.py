@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .drawing import batch_of_seeds, rewrite_then_draw, stock_ksampler, text_to_image
+from .drawing import batch_of_seeds, fewer_steps, regional_prompts, rewrite_then_draw, stock_ksampler, text_to_image
 from .editing import (
     ask_and_caption,
     edit_other_model_edit,
@@ -26,6 +26,8 @@ WORKFLOWS: dict[str, Callable[[], Graph]] = {
         rewrite_then_draw,
         generate_edit_upscale,
         stock_ksampler,
+        regional_prompts,
+        fewer_steps,
         batch_of_seeds,
         edit_other_model_edit,
     )
@@ -33,8 +35,12 @@ WORKFLOWS: dict[str, Callable[[], Graph]] = {
 
 KINDS = (
     "CLIPTextEncode",
+    "ConditioningCombine",
+    "ConditioningSetMask",
+    "EasyCache",
     "ImageFromBatch",
     "ImageScaleBy",
+    "InvertMask",
     "KSampler",
     "LightFusionAsk",
     "LightFusionEdit",

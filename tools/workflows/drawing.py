@@ -51,6 +51,66 @@ def stock_ksampler() -> Graph:
     return graph
 
 
+def regional_prompts() -> Graph:
+    graph, model = start(
+        "regional_prompts",
+        "Another prompt for each part of the picture",
+        "Each prompt acts where its mask is white. Here the masks are the two halves, made of plain masks, 128 by 128; "
+        "a mask that you paint in the *Mask Editor* of a **Load Image** node serves as well.",
+        "Each prompt describes a whole picture, and only its part of it is drawn: the circle of the left one, the star "
+        "of the right one. All is stock: *Conditioning (Set Mask)* for each, and *Conditioning (Combine)*.",
+    )
+    left = graph.add("CLIPTextEncode", "Left", clip=model["CLIP"], text="a red circle left of a green square")
+    right = graph.add("CLIPTextEncode", "Right", clip=model["CLIP"], text="a yellow heart left of a blue star")
+    negative = graph.add("CLIPTextEncode", "Negative prompt", clip=model["CLIP"], text="")
+    nothing = graph.add("SolidMask", "All", value=0.0, width=128, height=128)
+    half = graph.add("SolidMask", "Half", value=1.0, width=64, height=128)
+    left_mask = graph.add(
+        "MaskComposite", "Left half", destination=nothing["MASK"], source=half["MASK"], operation="add"
+    )  # fmt: skip
+    right_mask = graph.add("InvertMask", "Right half", mask=left_mask["MASK"])
+    parts = [
+        graph.add("ConditioningSetMask", title, conditioning=prompt["CONDITIONING"], mask=mask["MASK"])
+        for title, prompt, mask in (("Left prompt", left, left_mask), ("Right prompt", right, right_mask))
+    ]
+    both = graph.add(
+        "ConditioningCombine", conditioning_1=parts[0]["CONDITIONING"], conditioning_2=parts[1]["CONDITIONING"]
+    )
+    empty = graph.add("LightFusionEmptyLatent", model=model["MODEL"], width=128, height=128)
+    drawn = graph.add(
+        "KSampler", model=model["MODEL"], positive=both["CONDITIONING"], negative=negative["CONDITIONING"],
+        latent_image=empty["LATENT"], seed=1, steps=STEPS, cfg=3.0, sampler_name="euler", scheduler="simple",
+    )  # fmt: skip
+    picture = decode(graph, model, drawn["LATENT"])
+    saved = save(graph, picture["IMAGE"])
+    model_frame(graph, model)
+    graph.group("What to draw", GREEN, [left, right, negative])
+    graph.group("Where", BROWN, [nothing, half, left_mask, right_mask])
+    graph.group("Draw", PURPLE, [*parts, both, empty], [drawn], [picture, saved])
+    return graph
+
+
+def fewer_steps() -> Graph:
+    graph, model = start(
+        "fewer_steps",
+        "Faster, by leaving out steps that change little",
+        "**EasyCache** looks at how much a step changes and takes the last one's result again where it is little. A "
+        "higher *reuse_threshold* leaves out more and is less exact; bypass the node (Ctrl+B) to compare.",
+    )
+    cached = graph.add("EasyCache", model=model["MODEL"])
+    encoded = encode(graph, model, "a red circle left of a blue star", "Prompt")
+    drawn = graph.add(
+        "LightFusionSampler", model=cached["MODEL"], positive=encoded["positive"], negative=encoded["negative"],
+        latent=encoded["latent"], seed=1, steps=STEPS,
+    )  # fmt: skip
+    picture = decode(graph, model, drawn["LATENT"])
+    saved = save(graph, picture["IMAGE"])
+    model_frame(graph, model)
+    graph.group("What to draw", GREEN, [encoded])
+    graph.group("Draw", PURPLE, [cached], [drawn], [picture, saved])
+    return graph
+
+
 def batch_of_seeds() -> Graph:
     graph, model = start(
         "batch_of_seeds",
