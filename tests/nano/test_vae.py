@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 import torch
 from safetensors.torch import load_file
 
 from lightfusion_core.checkpoints.keys import canonical
 from lightfusion_core.config import VAEConfig
+from lightfusion_core.pipeline import NANO
+from tools.nano import train_vae
 from tools.nano.single_frame import decode, encode
-from tools.nano.train_vae import CONFIG, new_vae
+from tools.nano.train_vae import CONFIG, load, main, new_vae
 from tools.nano.vae_data import picture_batch
-from tools.nano.vae_export import export
+from tools.nano.vae_export import export, export_decoder
 
 
 def test_two_dimensional_path_equals_the_model() -> None:
@@ -47,3 +50,32 @@ def test_export_loads_as_any_checkpoint(tmp_path: Path) -> None:
     assert read.keys() == expected.keys()
     assert all(torch.equal(read[key], value) for key, value in expected.items())
     assert (tmp_path / "vae.safetensors").stat().st_size < 6.4e6
+
+
+def test_a_decoder_alone_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stopped and gone on with it is the uninterrupted one; the encoder and the latents' statistics stay to the bit."""
+    once, twice = tmp_path / "once", tmp_path / "twice"
+
+    def train(folder: Path, steps: int) -> None:
+        monkeypatch.setattr(train_vae, "pace_of", lambda step, steps: 0.5)  # of the length of no run
+        fixed = ["train_vae", "--decoder-of", str(NANO), "--threads", "1", "--rate", "0.004"]
+        monkeypatch.setattr("sys.argv", [*fixed, "--folder", str(folder), "--steps", str(steps)])
+        main()
+
+    train(once, 2)
+    train(twice, 1)
+    train(twice, 2)
+    assert all(
+        torch.equal(*pair) for pair in zip(*(load(at).state_dict().values() for at in (once, twice)), strict=True)
+    )
+    export_decoder(load(once), CONFIG, NANO, tmp_path / "export")
+    shipped, trained = (load_file(folder / "vae.safetensors") for folder in (NANO, tmp_path / "export"))
+    assert shipped.keys() == trained.keys()
+    changed = {name for name in shipped if not torch.equal(shipped[name], trained[name])}
+    assert any(name.startswith("decoder.conv1") for name in changed)
+    assert all(name.startswith(("decoder.", "conv2.")) for name in changed)
+    sections = [
+        json.loads((folder / file).read_text())
+        for folder, file in ((NANO, "config.json"), (tmp_path / "export", "vae_config.json"))
+    ]
+    assert sections[0]["vae_config"] == sections[1]

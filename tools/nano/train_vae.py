@@ -3,10 +3,15 @@
     python -m tools.nano.train_vae                    train, or go on where it stopped
     python -m tools.nano.train_vae --check            what the judge makes of its reconstructions
     python -m tools.nano.train_vae --export DIR       weights and configuration in the large model's layout
+    python -m tools.nano.train_vae --decoder-of DIR   the decoder alone, on from the VAE in a model's folder
 
 The first part of the training sees crops around things, where the edges are; the rest sees whole pictures of several
 sizes. Noise is added to the latents, so that the decoder forgives a generator's small errors and the latent space
 stays smooth.
+
+A decoder alone is trained on whole pictures. Its latents stay those of the encoder that it began with, so that a
+generation side trained on them goes on being right. Half of its pictures have been through the VAE before and shall
+come out as they first were: edit after edit then finds the outlines where they stood.
 """
 
 from __future__ import annotations
@@ -28,7 +33,7 @@ from .muon import Muon
 from .single_frame import decode, encode
 from .vae_check import check, save_sheet
 from .vae_data import picture_batch
-from .vae_export import export
+from .vae_export import export, export_decoder, read_vae
 
 FOLDER = Path("runs/nano/vae")
 CHANNELS = 16
@@ -44,12 +49,16 @@ CONFIG = VAEConfig(
 )
 
 PIXELS = 64  # per batch, in units of 1024: 16 crops or 4 whole pictures
-SQUARES = 2.0  # weight of the squared error beside the absolute: it finds the colours, that keeps areas flat
-EDGES = 1.0  # weight of the gradients' absolute error
-COLORS = 0.1  # weight of what a linear map of the latents leaves unexplained of the picture's coarse colours
-DIVERGENCE = 5e-4  # weight of the latents' divergence from a normal distribution, nats per value
+WEIGHTS = {
+    "value": 1.0,  # the absolute error: it keeps areas flat
+    "squares": 2.0,  # the squared error: it finds the colours
+    "edges": 1.0,  # the gradients' absolute error
+    "colors": 0.1,  # what a linear map of the latents leaves unexplained of the picture's coarse colours
+    "divergence": 5e-4,  # the latents' divergence from a normal distribution, nats per value
+}
 LATENT_NOISE = 0.2  # largest deviation of the noise on the latents, in units of the latents' own
-ADAM_RATE = 2e-3
+ADAM_SHARE = 1 / 6  # of Muon's rate
+TRIPS = (0, 0, 1, 3)  # how often the pictures of a decoder's training went through the VAE before, in turns
 
 
 def new_vae(seed: int) -> AutoencoderKLWan:
@@ -74,9 +83,11 @@ def optimizers(vae: AutoencoderKLWan, rate: float) -> tuple[torch.optim.Optimize
     inner: list[torch.nn.Parameter] = []
     outer: list[torch.nn.Parameter] = []
     for name, parameter in vae.named_parameters():
+        if not parameter.requires_grad:
+            continue
         inside = name.endswith("weight") and "conv_in" not in name and name != "decoder.conv_out.weight"
         (inner if inside else outer).append(parameter)
-    return Muon(inner, lr=rate), torch.optim.AdamW(outer, lr=ADAM_RATE, betas=(0.9, 0.99), weight_decay=1e-3)
+    return Muon(inner, lr=rate), torch.optim.AdamW(outer, lr=ADAM_SHARE * rate, betas=(0.9, 0.99), weight_decay=1e-3)
 
 
 def losses(vae: AutoencoderKLWan, pictures: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
@@ -97,8 +108,24 @@ def losses(vae: AutoencoderKLWan, pictures: Tensor, generator: torch.Generator) 
         "edges": edges,
         "colors": colors,
         "divergence": divergence,
-        "scale": scale,
     }
+
+
+def decoder_losses(vae: AutoencoderKLWan, pictures: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
+    """The terms of the loss of the decoder alone, unweighted, for pictures (B, 3, H, W) in -1..1."""
+    with torch.no_grad():
+        seen = pictures.clone()
+        trips = torch.tensor([TRIPS[index % len(TRIPS)] for index in range(len(pictures))])
+        for trip in range(int(trips.max())):
+            again = trips > trip
+            seen[again] = decode(vae, encode(vae, seen[again])[0]).clamp(-1, 1)
+        mean = encode(vae, seen)[0]
+        # The square of a uniform number: most latents are nearly clean, as most that are decoded will be.
+        level = mean.std() * LATENT_NOISE * torch.rand((len(mean), 1, 1, 1), generator=generator).square()
+        latents = mean + level * torch.randn(mean.shape, generator=generator)
+    error = decode(vae, latents) - pictures
+    edges = (error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()) / 2
+    return {"value": error.abs().mean(), "squares": error.square().mean(), "edges": edges}
 
 
 def unexplained_colors(latents: Tensor, pictures: Tensor) -> Tensor:
@@ -125,6 +152,12 @@ def train(arguments: argparse.Namespace) -> None:
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     vae = new_vae(arguments.seed)
+    if arguments.decoder_of:
+        read_vae(vae, CONFIG, arguments.decoder_of)
+        vae.encoder.requires_grad_(False)
+        vae.quant_conv.requires_grad_(False)
+    losses_of = decoder_losses if arguments.decoder_of else losses
+    crops = 0 if arguments.decoder_of else arguments.crops
     both = optimizers(vae, arguments.rate)
     peaks = [group["lr"] for optimizer in both for group in optimizer.param_groups]
     first, curve = 0, []
@@ -139,15 +172,14 @@ def train(arguments: argparse.Namespace) -> None:
     for step in range(first, arguments.steps):
         # All chance hangs on the step, so that a resumed run is the uninterrupted one.
         generator = torch.Generator().manual_seed(arguments.seed * 1_000_003 + step)
-        whole = step >= arguments.crops * arguments.steps
+        whole = step >= crops * arguments.steps
         pictures = picture_batch(arguments.seed, step, whole, PIXELS)
         groups = [group for optimizer in both for group in optimizer.param_groups]
         for group, peak in zip(groups, peaks, strict=True):
             group["lr"] = peak * pace_of(step, arguments.steps)
         with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
-            terms = losses(vae, pictures, generator)
-        loss = terms["value"] + SQUARES * terms["squares"] + EDGES * terms["edges"]
-        loss = loss + COLORS * terms["colors"] + DIVERGENCE * terms["divergence"]
+            terms = losses_of(vae, pictures, generator)
+        loss = torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
         vae.zero_grad()
         loss.backward()
         for optimizer in both:
@@ -184,7 +216,8 @@ def save_curve(curve: list[dict[str, float]], path: Path) -> None:
     steps = [point["step"] for point in curve]
     for name in ("value", "edges"):
         axes.semilogy(steps, [point[name] for point in curve], label=f"{name} (mean absolute error)")
-    axes.semilogy(steps, [point["divergence"] for point in curve], label="divergence (nats per value)")
+    if "divergence" in curve[0]:
+        axes.semilogy(steps, [point["divergence"] for point in curve], label="divergence (nats per value)")
     axes.set_xlabel("step")
     axes.legend()
     figure.savefig(path)
@@ -206,6 +239,9 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="train in float32 throughout")
+    parser.add_argument(
+        "--decoder-of", type=Path, metavar="DIR", help="train the decoder alone, on from the VAE in this folder"
+    )
     parser.add_argument("--check", action="store_true", help="judge the newest checkpoint's reconstructions")
     parser.add_argument("--export", type=Path, metavar="DIR", help="write vae.safetensors and vae_config.json")
     arguments = parser.parse_args()
@@ -215,7 +251,10 @@ def main() -> None:
             figures = check(load(arguments.folder), arguments.seed, noise=noise)
             print(f"latent noise {noise}:", "  ".join(f"{name} {value:.4f}" for name, value in figures.items()))
     if arguments.export:
-        print(export(load(arguments.folder), CONFIG, arguments.export))
+        if arguments.decoder_of:
+            export_decoder(load(arguments.folder), CONFIG, arguments.decoder_of, arguments.export)
+        else:
+            print(export(load(arguments.folder), CONFIG, arguments.export))
     if not arguments.check and not arguments.export:
         train(arguments)
 

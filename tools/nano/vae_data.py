@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from lightfusion_core.shapes.scenes import random_background, random_scene
-from lightfusion_core.shapes.world import Scene, render
+from lightfusion_core.shapes.world import Background, Scene, render
 
 CROP = 64
+_BLACK = Background("plain", "black")
+_DARK = 0.15  # how many scenes stand on black besides those of chance: outlines are hardest to keep there
 WHOLE_SIZES = ((128, 128),) * 7 + ((96, 96), (160, 160), (160, 96), (96, 128), (128, 192))
 
 
@@ -42,7 +45,8 @@ def to_tensor(pictures: list[np.ndarray]) -> Tensor:
 def _scene(rng: random.Random) -> Scene:
     if rng.random() < 0.05:
         return Scene((), random_background(rng, plain=0.3))
-    return random_scene(rng)
+    scene = random_scene(rng)
+    return replace(scene, background=_BLACK) if rng.random() < _DARK else scene
 
 
 def _crop(rng: random.Random) -> np.ndarray:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKLWan
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from lightfusion_core.checkpoints.keys import published
@@ -53,6 +53,33 @@ def export(vae: AutoencoderKLWan, config: VAEConfig, folder: Path, count: int = 
     """Write `vae.safetensors` and `vae_config.json`; returns the latter's text. The statistics are taken over
     `count` scenes."""
     folder.mkdir(parents=True, exist_ok=True)
+    _write(vae, config, folder)
+    text = json.dumps(asdict(measured_config(vae, config, count)), indent=1) + "\n"
+    (folder / "vae_config.json").write_text(text, encoding="utf-8")
+    return text
+
+
+def export_decoder(vae: AutoencoderKLWan, config: VAEConfig, origin: Path, folder: Path) -> None:
+    """The same of a VAE of which the decoder alone was trained. Its latents' statistics stay to the last digit those
+    of the folder where it began, a model's or an export."""
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(vae, config, folder)
+    exported = origin / "vae_config.json"
+    if exported.exists():
+        section = json.loads(exported.read_text(encoding="utf-8"))
+    else:
+        section = json.loads((origin / "config.json").read_text(encoding="utf-8"))["vae_config"]
+    (folder / "vae_config.json").write_text(json.dumps(section, indent=1) + "\n", encoding="utf-8")
+
+
+def read_vae(vae: AutoencoderKLWan, config: VAEConfig, folder: Path) -> None:
+    """Give a VAE the weights in a model's folder or an export."""
+    stored = load_file(folder / "vae.safetensors")
+    names = {published("vae", name, config.num_res_blocks): name for name in vae.state_dict()}
+    vae.load_state_dict({names[name]: value.float() for name, value in stored.items()})
+
+
+def _write(vae: AutoencoderKLWan, config: VAEConfig, folder: Path) -> None:
     state: dict[str, Tensor] = vae.state_dict()
     weights = {
         published("vae", name, config.num_res_blocks): value.to(torch.bfloat16).contiguous()
@@ -61,6 +88,3 @@ def export(vae: AutoencoderKLWan, config: VAEConfig, folder: Path, count: int = 
     if len(weights) != len(state):
         raise ValueError(f"{len(state)} tensors have only {len(weights)} original names: the map is wrong.")
     save_file(weights, folder / "vae.safetensors", metadata={"format": "pt"})
-    text = json.dumps(asdict(measured_config(vae, config, count)), indent=1) + "\n"
-    (folder / "vae_config.json").write_text(text, encoding="utf-8")
-    return text
