@@ -3,6 +3,7 @@ weights."""
 
 from __future__ import annotations
 
+import json
 import time
 from copy import copy
 from dataclasses import replace
@@ -20,8 +21,11 @@ from lightfusion_core.shapes.judge import judge_prompt
 from lightfusion_core.shapes.prompts import acceptance_prompts
 from lightfusion_core.shapes.samples import GENEVAL
 from lightfusion_core.shapes.world import Scene, Thing, render
+from tools.nano.tokens import normalizer
 
 FAST = Sampling(steps=4)
+CARD = ("text_to_image", "editing", "questions")
+"""The parts of the benchmark whose figures the card has."""
 LEAST = {
     "single_object": 0.9, "two_objects": 0.9, "counting": 0.9, "colors": 0.9, "position": 0.9,
     "color_attribution": 0.9, "edits_done": 0.7, "questions_exact": 0.9,
@@ -40,7 +44,7 @@ def picture() -> Image.Image:
 
 def scores(model: LightFusion, seed: int, count: int) -> dict[str, float | None]:
     """The benchmark's figures, `count` requests of every kind, in wordings that training never saw."""
-    report = run(Engine(model), seed, count, lambda phase: None, lambda: None)
+    report = run(Engine(model), seed, count, lambda phase: None, lambda: None, CARD)
     return {name: value for part in report.as_json().values() for name, value in part.items()}
 
 
@@ -78,6 +82,20 @@ def test_its_scores(nano: LightFusion, seed: int) -> None:
 def test_it_draws_sixty_prompts(nano: LightFusion) -> None:
     """Six colours, five shapes, two wordings."""
     assert simple_prompts_right(nano, 1) >= 0.95
+
+
+@pytest.mark.parametrize(
+    ("written", "plain"),
+    [("A Red Circle.", "a red circle"), ("3 BLUE STARS!", "three blue stars"), ("A grey Star", "a gray star")],
+)
+def test_case_stops_and_numerals_change_nothing(nano: LightFusion, written: str, plain: str) -> None:
+    """The same picture, bit for bit."""
+    assert torch.equal(*(nano.generate(prompt, seed=4, sampling=FAST) for prompt in (written, plain)))
+
+
+def test_its_tokenizer_has_the_normaliser_that_training_gives(nano: LightFusion) -> None:
+    shipped = json.loads((NANO / "tokenizer.json").read_text())
+    assert shipped["normalizer"] == json.loads(normalizer().__getstate__())
 
 
 def test_a_picture_takes_seconds(nano: LightFusion) -> None:

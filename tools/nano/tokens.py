@@ -1,12 +1,18 @@
-"""Nano's tokenizer: byte-level BPE over the world's wordings, so that any text is accepted."""
+"""Nano's tokenizer: byte-level BPE over the world's wordings, so that any text is accepted, after a normaliser that
+takes away what says nothing in this world.
+
+    python -m tools.nano.tokens                       train it
+    python -m tools.nano.tokens --normalize FILE      give a tokenizer.json this normaliser; its ids stay
+"""
 
 from __future__ import annotations
 
+import argparse
 import random
 from collections.abc import Iterator
 from pathlib import Path
 
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, trainers
 
 from lightfusion_core.shapes.prompts import (
     CATEGORIES,
@@ -19,9 +25,34 @@ from lightfusion_core.shapes.prompts import (
     sample_question,
     sample_reference,
 )
+from lightfusion_core.shapes.wordings import NUMBERS
 from lightfusion_core.understanding.answer import CHAT_SYSTEM, THINK_SYSTEM
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
+
+SPELLINGS = {"colour": "color", "grey": "gray", "centre": "center", "\u2019": "'"}
+"""What is read as what, also inside words."""
+
+
+def normalizer() -> normalizers.Normalizer:
+    """Case, spaces, a full stop or exclamation marks at the end, British spelling and numerals up to five: requests
+    that differ in these alone become the same tokens. A question mark stays, since it tells a question from a wish;
+    line breaks stay, since the chat template has them; and the system texts stay as they are."""
+    steps: list[normalizers.Normalizer] = [
+        normalizers.Replace(Regex(r"[ \t\u00a0]+"), " "),
+        normalizers.Lowercase(),
+        normalizers.Replace(Regex(r"\A +"), ""),
+        normalizers.Replace(Regex(r"[ .!]+\z"), ""),
+        *(normalizers.Replace(said, read) for said, read in SPELLINGS.items()),
+        *(
+            normalizers.Replace(Regex(rf"(?<![\w.,]){number}(?!\w|[.,]\w)"), word)
+            for number, word in enumerate(NUMBERS)
+        ),
+    ]
+    normalized = normalizers.Sequence(list(steps))
+    for text in (f"system\n{CHAT_SYSTEM}", THINK_SYSTEM):
+        steps.append(normalizers.Replace(normalized.normalize_str(text), text))
+    return normalizers.Sequence(steps)
 
 
 def texts(count: int, seed: int = 0) -> Iterator[str]:
@@ -40,6 +71,7 @@ def texts(count: int, seed: int = 0) -> Iterator[str]:
 def train_tokenizer(path: Path, vocabulary: int = 832, sentences: int = 4000) -> None:
     """Write a tokenizer.json of this vocabulary."""
     tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(
@@ -53,8 +85,20 @@ def train_tokenizer(path: Path, vocabulary: int = 832, sentences: int = 4000) ->
     tokenizer.save(str(path))
 
 
-if __name__ == "__main__":
+def main() -> None:
     from .model import TOKENIZER
 
-    train_tokenizer(TOKENIZER)
-    print(f"wrote {TOKENIZER}")
+    parser = argparse.ArgumentParser(prog="python -m tools.nano.tokens", description=__doc__.split("\n\n")[0])
+    parser.add_argument("--normalize", type=Path, metavar="FILE", help="give this tokenizer.json the normaliser")
+    chosen = parser.parse_args()
+    if chosen.normalize:
+        tokenizer = Tokenizer.from_file(str(chosen.normalize))
+        tokenizer.normalizer = normalizer()
+        tokenizer.save(str(chosen.normalize))
+    else:
+        train_tokenizer(TOKENIZER)
+    print(f"wrote {chosen.normalize or TOKENIZER}")
+
+
+if __name__ == "__main__":
+    main()
