@@ -22,6 +22,7 @@ from .commands.demo import demo
 from .commands.draw import edit, generate
 from .commands.inspect import inspect
 from .errors import LightFusionError
+from .shapes import PARTS
 
 _DTYPES = ("float32", "bfloat16", "float16")
 _EPILOG = "See `lightfusion COMMAND --help` for the arguments of a command."
@@ -177,6 +178,7 @@ def _add_shapes(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("measuring").add_argument
     add("--seed", type=_seed, default=0, help="another draws other prompts, wordings and pictures (default: 0)")
     add("--count", type=int, default=100, metavar="N", help="requests of each kind (default: %(default)s)")
+    add("--parts", nargs="+", choices=PARTS, metavar="PART", help=f"some of {', '.join(PARTS)} alone")
     _add_model_parts(parser)
     add = parser.add_argument_group("output").add_argument
     add("-o", "--output", default="output/bench.png", metavar="FILE", help="a sheet of pictures (default: %(default)s)")

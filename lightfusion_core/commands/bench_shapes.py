@@ -13,7 +13,7 @@ from .console import progress
 from .request import describe_model, load
 from .result import check_output, png_name
 
-_CATEGORIES = 8
+_COLUMNS = 8
 
 
 def bench_shapes(arguments: Namespace) -> int:
@@ -23,7 +23,8 @@ def bench_shapes(arguments: Namespace) -> int:
     if arguments.count < 1:
         raise InputError(f"A benchmark needs at least 1 request of each kind, found {arguments.count}.")
     from ..picture_files import save_png
-    from ..shapes.bench import Engine, run
+    from ..shapes import PARTS
+    from ..shapes.bench import Engine, examined, run
     from .sheet import contact_sheet
 
     check_output(arguments.output)
@@ -32,11 +33,13 @@ def bench_shapes(arguments: Namespace) -> int:
         raise InputError(f"{scores}: expected a file in a folder that exists, found no {scores.parent}; make it.")
     model, _ = load(arguments)
     start = time.perf_counter()
-    with progress("Drawing", _CATEGORIES * arguments.count, quiet=arguments.quiet) as bar:
-        report = run(Engine(model), arguments.seed, arguments.count, bar.phase, bar.advance)
+    artist, parts = Engine(model), arguments.parts or PARTS
+    total = len(examined(artist.tasks, parts)) * arguments.count
+    with progress("Drawing", total, quiet=arguments.quiet) as bar:
+        report = run(artist, arguments.seed, arguments.count, bar.phase, bar.advance, parts)
     print(report.table())
-    settings = {"command": "bench shapes", "seed": arguments.seed, "count": arguments.count}
-    save_png(contact_sheet(report.tiles(), columns=_CATEGORIES), file, settings | describe_model(arguments, model))
+    settings = {"command": "bench shapes", "seed": arguments.seed, "count": arguments.count, "parts": [*parts]}
+    save_png(contact_sheet(report.tiles(), columns=_COLUMNS), file, settings | describe_model(arguments, model))
     print(f"{file}  {time.perf_counter() - start:.0f} s")
     if scores:
         scores.write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")

@@ -2,3 +2,7 @@
 
 `lightfusion bench shapes` asks a model for such pictures. It needs scipy, which ComfyUI brings.
 """
+
+PARTS = ("text_to_image", "composition", "manners", "editing", "chains", "questions")
+"""What the benchmark examines. Composition: three and four things, relations of three, sizes. Manners: GenEval's
+prompts as strangers write them. Chains: five edits in a row. What is drawn right is measured for its outlines too."""

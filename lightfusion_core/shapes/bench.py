@@ -13,9 +13,20 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from .judge import judge_edit, judge_prompt
-from .prompts import EDITS, GENEVAL, QUESTIONS, sample_edit, sample_prompt, sample_question
-from .samples import EditSample, PromptSample, QuestionSample
+from . import PARTS
+from .judge import judge_chain, judge_edit, judge_prompt, outline_errors
+from .manners import MANNERS, sample_manner
+from .prompts import (
+    COMPOSITION,
+    EDITS,
+    GENEVAL,
+    QUESTIONS,
+    sample_chain,
+    sample_edit,
+    sample_prompt,
+    sample_question,
+)
+from .samples import ChainSample, EditSample, PromptSample, QuestionSample
 from .world import render
 
 if TYPE_CHECKING:
@@ -30,6 +41,11 @@ _SEEDS = 10_000
 """How far apart the pictures' seeds are between two seeds of the benchmark."""
 _SHOWN = 8
 """Examples of each category on the sheet."""
+_LINKS = 5
+"""How many edits a chain has."""
+
+_TASKS = {"editing": "edit", "chains": "edit", "questions": "answer"}
+"""The parts that need another task than "generate"."""
 
 
 class Artist(Protocol):
@@ -108,10 +124,14 @@ class Result:
 
 @dataclass
 class Report:
-    """The results of all categories; `change` has every edit's mean change outside of the edited object."""
+    """The results of all categories. `change` has every edit's mean change outside of the edited object, `outlines`
+    the outline errors of what was drawn from prompts and is right, by shape, `worn` those of right chains' ends."""
 
+    parts: Sequence[str] = PARTS
     results: dict[str, Result] = field(default_factory=dict)
     change: list[float] = field(default_factory=list)
+    outlines: dict[str, list[float]] = field(default_factory=dict)
+    worn: list[float] = field(default_factory=list)
 
     def as_json(self) -> dict[str, dict[str, float | None]]:
         """Scores from 0 to 1; None where the model was not trained for the task."""
@@ -119,12 +139,21 @@ class Report:
         def share(name: str) -> float | None:
             return round(self.results[name].share, 4) if name in self.results else None
 
-        change = round(float(np.mean(self.change)), 5) if self.change else None
-        return {
+        def mean(values: Sequence[float]) -> float | None:
+            return round(float(np.mean(values)), 5) if values else None
+
+        drawn = [error for errors in self.outlines.values() for error in errors]
+        every: dict[str, dict[str, float | None]] = {
             "text_to_image": {name: share(name) for name in GENEVAL},
-            "editing": {"edits_done": share("edits_done"), "mean_change_outside": change},
+            "composition": {name: share(name) for name in COMPOSITION},
+            "manners": {"any_manner": share("any_manner")},
+            "editing": {"edits_done": share("edits_done"), "mean_change_outside": mean(self.change)},
+            "chains": {"five_edits_done": share("five_edits_done"), "outline_error_after": mean(self.worn)},
             "questions": {"questions_exact": share("questions_exact")},
         }
+        if set(self.parts) & {"composition", "manners", "chains"}:
+            every["outlines"] = {"outline_error": mean(drawn), "circle_error": mean(self.outlines.get("circle", ()))}
+        return {part: figures for part, figures in every.items() if part in (*self.parts, "outlines")}
 
     def table(self) -> str:
         """All scores as lines of text, with the kinds of edits and questions below theirs."""
@@ -136,6 +165,12 @@ class Report:
                 lines.append("    " + ", ".join(kinds))
             if name == "edits_done":
                 lines.append(f"{'mean change outside':<22} {np.mean(self.change):5.3f}")
+            if name == "five_edits_done" and self.worn:
+                lines.append(f"{'outline error after':<22} {np.mean(self.worn):5.3f}")
+        if self.outlines:
+            every = [error for errors in self.outlines.values() for error in errors]
+            lines.append(f"{'outline error drawn':<22} {np.mean(every):5.3f}  of {len(every)}")
+            lines.append("    " + ", ".join(f"{shape} {np.mean(e):.3f}" for shape, e in sorted(self.outlines.items())))
         return "\n".join(lines)
 
     def tiles(self) -> list[tuple[Image, str]]:
@@ -161,42 +196,82 @@ def edits_of(seed: int, count: int) -> list[EditSample]:
     return [sample_edit(rng, EDITS[k % len(EDITS)], held_out=True) for k in range(count)]
 
 
+def manners_of(seed: int, count: int) -> list[PromptSample]:
+    """Held-out prompts of GenEval's categories, in all manners in turn."""
+    rng = random.Random(f"bench manners {seed}")
+    manners = tuple(MANNERS)
+    return [sample_manner(rng, manners[k % len(manners)], held_out=True) for k in range(count)]
+
+
+def chains_of(seed: int, count: int) -> list[ChainSample]:
+    """Held-out chains of five edits."""
+    rng = random.Random(f"bench chains {seed}")
+    return [sample_chain(rng, _LINKS, held_out=True) for _ in range(count)]
+
+
 def questions_of(seed: int, count: int) -> list[QuestionSample]:
     """Held-out questions, all kinds in turn."""
     rng = random.Random(f"bench questions {seed}")
     return [sample_question(rng, QUESTIONS[k % len(QUESTIONS)], held_out=True) for k in range(count)]
 
 
-def run(artist: Artist, seed: int, count: int, on_phase: Callable[[str], None], on_done: Callable[[], None]) -> Report:
+def examined(tasks: Sequence[str], parts: Sequence[str] = PARTS) -> list[str]:
+    """The categories of requests in these parts that an artist of these tasks is given."""
+    names = {
+        "text_to_image": GENEVAL,
+        "composition": COMPOSITION,
+        "manners": ("any_manner",),
+        "editing": ("edits_done",),
+        "chains": ("five_edits_done",),
+        "questions": ("questions_exact",),
+    }
+    return [name for part in parts if _TASKS.get(part, "generate") in tasks for name in names[part]]
+
+
+def run(
+    artist: Artist,
+    seed: int,
+    count: int,
+    on_phase: Callable[[str], None],
+    on_done: Callable[[], None],
+    parts: Sequence[str] = PARTS,
+) -> Report:
     """Examine an artist.
 
     Args:
         seed: of the requests and of the pictures.
-        count: how many of each of the six categories, of edits and of questions.
+        count: how many of each of the categories (see `examined`).
         on_phase: told what comes next. on_done: called after each request.
+        parts: some of `PARTS`.
     """
-    report = Report()
-    if "generate" in artist.tasks:
-        for category in GENEVAL:
-            on_phase(f"Drawing: {category.replace('_', ' ')}")
-            _examine_drawing(artist, category, seed, count, report, on_done)
-    if "edit" in artist.tasks:
-        on_phase("Editing")
-        _examine_editing(artist, seed, count, report, on_done)
-    if "answer" in artist.tasks:
-        on_phase("Asking")
-        _examine_answers(artist, seed, count, report, on_done)
+    report = Report(parts)
+    for name in examined(artist.tasks, parts):
+        on_phase(name.replace("_", " ").capitalize())
+        examine = _OTHERS.get(name)
+        if examine is not None:
+            examine(artist, seed, count, report, on_done)
+        else:
+            samples = manners_of(seed, count) if name == "any_manner" else prompts_of(name, seed, count)
+            _examine_drawing(artist, name, samples, seed, report, on_done)
     return report
 
 
 def _examine_drawing(
-    artist: Artist, category: str, seed: int, count: int, report: Report, on_done: Callable[[], None]
+    artist: Artist,
+    name: str,
+    samples: Sequence[PromptSample],
+    seed: int,
+    report: Report,
+    on_done: Callable[[], None],
 ) -> None:
-    result = report.results[category] = Result()
-    samples = prompts_of(category, seed, count)
+    result = report.results[name] = Result()
     drawn = artist.draw([sample.prompt for sample in samples], seed * _SEEDS)
     for sample, picture in zip(samples, drawn, strict=True):
-        result.add(category, judge_prompt(sample, picture), [picture], sample.prompt)
+        right = judge_prompt(sample, picture)
+        if right:
+            for shape, errors in outline_errors(picture).items():
+                report.outlines.setdefault(shape, []).extend(errors)
+        result.add(sample.category, right, [picture], sample.prompt)
         on_done()
 
 
@@ -211,6 +286,23 @@ def _examine_editing(artist: Artist, seed: int, count: int, report: Report, on_d
         on_done()
 
 
+def _examine_chains(artist: Artist, seed: int, count: int, report: Report, on_done: Callable[[], None]) -> None:
+    result = report.results["five_edits_done"] = Result()
+    samples = chains_of(seed, count)
+    sources = [render(sample.source, _SIDE) for sample in samples]
+    pictures = sources
+    for link in range(_LINKS):
+        asked = [(picture, one.edits[link].instruction) for picture, one in zip(pictures, samples, strict=True)]
+        pictures = list(artist.edit(asked, seed * _SEEDS + link * count))
+    for sample, source, picture in zip(samples, sources, pictures, strict=True):
+        right = judge_chain(sample, picture)
+        if right:
+            report.worn += [error for errors in outline_errors(picture).values() for error in errors]
+        caption = ", ".join(edit.instruction for edit in sample.edits)
+        result.add("five_edits_done", right, [source, picture], caption)
+        on_done()
+
+
 def _examine_answers(artist: Artist, seed: int, count: int, report: Report, on_done: Callable[[], None]) -> None:
     result = report.results["questions_exact"] = Result()
     samples = questions_of(seed, count)
@@ -218,3 +310,11 @@ def _examine_answers(artist: Artist, seed: int, count: int, report: Report, on_d
     for sample, (picture, _), answer in zip(samples, asked, artist.answer(asked), strict=True):
         result.add(sample.kind, answer == sample.answer, [picture], f"{sample.question} {answer}")
         on_done()
+
+
+_OTHERS = {
+    "edits_done": _examine_editing,
+    "five_edits_done": _examine_chains,
+    "questions_exact": _examine_answers,
+}
+"""How what is not drawn from a prompt alone is examined."""

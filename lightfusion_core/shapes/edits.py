@@ -6,7 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
-from .samples import EditSample, ReferenceSample
+from .samples import ChainSample, EditSample, ReferenceSample
 from .scenes import (
     RELATIONS,
     compose,
@@ -43,9 +43,28 @@ from .world import COLORS, SHAPES, Scene, Thing
 def sample_edit(rng: random.Random, kind: str, held_out: bool = False) -> EditSample:
     """An editing pair of one kind (of `EDITS`): source, instruction, target and what changes."""
     while True:
-        sample = _EDITS[kind](rng, held_out)
+        sample = _the_one(rng, held_out) if kind == "the_one" else _EDITS[kind](rng, held_out, _source(rng))
         if sample is not None:
             return replace(sample, instruction=polish(rng, sample.instruction))
+
+
+def sample_chain(rng: random.Random, length: int, held_out: bool = False) -> ChainSample:
+    """So many edits in a row, none of the same kind as the one before; one to three things are always there."""
+    edits: list[EditSample] = []
+    scene = _source(rng)
+    while len(edits) < length:
+        kind = _other(rng, tuple(_EDITS), *(edit.kind for edit in edits[-1:]))
+        if len(scene.things) == (1 if kind == "remove" else 3 if kind == "add" else 0):
+            continue
+        sample = _EDITS[kind](rng, held_out, scene)
+        # A thing made like another could no longer be named.
+        if sample is None or len({(thing.shape, thing.color) for thing in sample.target.things}) < len(
+            sample.target.things
+        ):
+            continue
+        edits.append(replace(sample, instruction=polish(rng, sample.instruction)))
+        scene = sample.target
+    return ChainSample(tuple(edits))
 
 
 def sample_reference(rng: random.Random, kind: str, held_out: bool = False) -> ReferenceSample:
@@ -106,31 +125,27 @@ def _source(rng: random.Random) -> Scene:
     return random_scene(rng, rng.choice((1, 2, 2, 3)))
 
 
-def _recolor(rng: random.Random, held_out: bool) -> EditSample | None:
-    scene = _source(rng)
+def _recolor(rng: random.Random, held_out: bool, scene: Scene) -> EditSample | None:
     before = rng.choice(scene.things)
     after = _recolored(rng, before)
     text = RECOLOR.say(rng, held_out, x=refer(rng, scene, before), color=after.color)
     return EditSample("recolor", text, scene, _with(scene, before, after), before, after)
 
 
-def _replace(rng: random.Random, held_out: bool) -> EditSample | None:
-    scene = _source(rng)
+def _replace(rng: random.Random, held_out: bool, scene: Scene) -> EditSample | None:
     before = rng.choice(scene.things)
     after = _replaced(rng, before)
     text = REPLACE.say(rng, held_out, x=refer(rng, scene, before), y=_noun(after, before))
     return EditSample("replace", text, scene, _with(scene, before, after), before, after)
 
 
-def _remove(rng: random.Random, held_out: bool) -> EditSample | None:
-    scene = _source(rng)
+def _remove(rng: random.Random, held_out: bool, scene: Scene) -> EditSample | None:
     before = rng.choice(scene.things)
     text = REMOVE.say(rng, held_out, x=refer(rng, scene, before))
     return EditSample("remove", text, scene, _with(scene, before, None), before, None)
 
 
-def _add(rng: random.Random, held_out: bool) -> EditSample | None:
-    scene = _source(rng)
+def _add(rng: random.Random, held_out: bool, scene: Scene) -> EditSample | None:
     thing = replace(random_thing(rng), size=random_size(rng, len(scene.things) + 1))
     after = put(rng, thing, scene.things)
     if after is None or any((after.shape, after.color) == (other.shape, other.color) for other in scene.things):
@@ -156,8 +171,7 @@ def plainly(first: Thing, relation: str, second: Thing) -> bool:
     return dx * ux + dy * uy >= 0.25 and abs(dx * uy) + abs(dy * ux) <= 0.2
 
 
-def _move(rng: random.Random, held_out: bool) -> EditSample | None:
-    scene = _source(rng)
+def _move(rng: random.Random, held_out: bool, scene: Scene) -> EditSample | None:
     before = rng.choice(scene.things)
     direction = rng.choice(tuple(RELATIONS))
     ux, uy = RELATIONS[direction]
@@ -168,8 +182,7 @@ def _move(rng: random.Random, held_out: bool) -> EditSample | None:
     return EditSample("move", text, scene, _with(scene, before, after), before, after, direction=direction)
 
 
-def _background(rng: random.Random, held_out: bool) -> EditSample | None:
-    scene = _source(rng)
+def _background(rng: random.Random, held_out: bool, scene: Scene) -> EditSample | None:
     background = random_background(rng)
     if background == scene.background:
         return None
@@ -215,12 +228,12 @@ def _the_one(rng: random.Random, held_out: bool) -> EditSample | None:
     return EditSample("the_one", text, scene, _with(scene, before, after), before, after)
 
 
-_EDITS: dict[str, Callable[[random.Random, bool], EditSample | None]] = {
+_EDITS: dict[str, Callable[[random.Random, bool, Scene], EditSample | None]] = {
     "recolor": _recolor,
     "replace": _replace,
     "add": _add,
     "remove": _remove,
     "move": _move,
     "background": _background,
-    "the_one": _the_one,
 }
+"""Edits of a given scene; None where it cannot be had there. (`the_one` needs a scene of its own.)"""

@@ -10,12 +10,22 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from .measure import Found, Reading, read, to_pixels
-from .samples import EditSample, PromptSample, ReferenceSample, Wanted
+from .samples import ChainSample, EditSample, PromptSample, ReferenceSample, Wanted
 from .scenes import holds
 from .wordings import PLACES
 from .world import SIZES, Scene, Thing, coverage_of
 
-__all__ = ["Found", "Reading", "judge_edit", "judge_prompt", "judge_reference", "judge_scene", "read"]
+__all__ = [
+    "Found",
+    "Reading",
+    "judge_chain",
+    "judge_edit",
+    "judge_prompt",
+    "judge_reference",
+    "judge_scene",
+    "outline_errors",
+    "read",
+]
 
 _STILL = 0.08  # how far a thing that should stay may wander, as a part of the side
 _MOVED = 0.12  # how far a moved thing must go at least
@@ -78,6 +88,21 @@ def judge_edit(sample: EditSample, source_picture: Picture, result: Picture) -> 
     outside = ~_may_change(sample, result.shape[0], result.shape[1], edited)
     change = np.abs(to_pixels(result) - to_pixels(source_picture)).mean(axis=2) / 255
     return done, float(change[outside].mean()) if outside.any() else 0.0
+
+
+def judge_chain(sample: ChainSample, result: Picture) -> bool:
+    """Whether a picture after all edits of a chain has the things and the background that they leave. Where the
+    things stand does not count: what is added goes where there is room, and later edits begin there."""
+    return judge_scene(sample.target, result, places=False)
+
+
+def outline_errors(picture: Picture) -> dict[str, list[float]]:
+    """The outline errors (see `Found`) of a picture's things, by their shapes."""
+    errors: dict[str, list[float]] = {}
+    for found in read(picture).things:
+        if found.shape is not None:
+            errors.setdefault(found.shape, []).append(found.outline_error)
+    return errors
 
 
 def _may_change(sample: EditSample, height: int, width: int, edited: Found | None) -> NDArray[np.bool_]:

@@ -14,6 +14,7 @@ from .world import BACKGROUNDS, COLORS, SIZES, Background, render_background
 
 Array = NDArray[np.float32]
 
+_SOFT = 0.7  # the deviation in pixels of the blur under which pictures are read
 _FOREGROUND = 50.0  # least RGB distance (0..441) from the background
 _OWN = 60.0  # largest RGB distance from the line between background and a thing's colour
 _VIVID = 70.0  # chroma (0..255) above which a pixel surely belongs to a thing: no tint reaches it
@@ -30,6 +31,8 @@ class Found:
 
     `x`, `y` are the centroid, 0..1; `radius` is comparable with `SIZES`; `overlap` is the soft intersection over
     union with the best shape; `confidence` (0..1) is small where another shape or colour would do nearly as well.
+    `outline_error` (0..1) is what the thing lacks to a full overlap with its shape drawn as soft as pictures are read:
+    0 for a perfect outline of any size, while `overlap` stays below 1 and is the smaller the smaller the thing.
     """
 
     shape: str | None
@@ -39,6 +42,7 @@ class Found:
     y: float
     radius: float
     overlap: float
+    outline_error: float
     confidence: float
     mask: NDArray[np.bool_]
 
@@ -71,7 +75,7 @@ def _length(colors: Array) -> Array:
 
 def read(picture: NDArray[np.generic]) -> Reading:
     """Measure a picture of any size: uint8 or float 0..1, (H, W, 3)."""
-    pixels = ndimage.gaussian_filter(to_pixels(picture), (0.7, 0.7, 0))
+    pixels = ndimage.gaussian_filter(to_pixels(picture), (_SOFT, _SOFT, 0))
     red, green, blue = np.moveaxis(pixels, 2, 0)
     chroma = np.maximum(np.maximum(red, green), blue) - np.minimum(np.minimum(red, green), blue)
     vivid = chroma > _VIVID
@@ -178,10 +182,11 @@ def _describe(alpha: Array, color: Array, top: int, left: int, shape: tuple[int,
     rows = np.arange(alpha.shape[0], dtype=np.float32)[:, None]
     columns = np.arange(alpha.shape[1], dtype=np.float32)[None, :]
     y, x = float((alpha * rows).sum()) / area, float((alpha * columns).sum()) / area
-    overlaps = {}
-    for name in SHAPES:
-        model = coverage(name, columns - np.float32(x), rows - np.float32(y), (area / unit_area(name)) ** 0.5)
-        overlaps[name] = float(np.minimum(alpha, model).sum() / np.maximum(alpha, model).sum())
+    models = {
+        name: coverage(name, columns - np.float32(x), rows - np.float32(y), (area / unit_area(name)) ** 0.5)
+        for name in SHAPES
+    }
+    overlaps = {name: _overlap(alpha, model) for name, model in models.items()}
     best, second = sorted(SHAPES, key=overlaps.__getitem__, reverse=True)[:2]
     away = {name: float(np.linalg.norm(color - np.array(rgb))) for name, rgb in COLORS.items()}
     near, far = sorted(away, key=away.__getitem__)[:2]
@@ -196,6 +201,12 @@ def _describe(alpha: Array, color: Array, top: int, left: int, shape: tuple[int,
         y=(top + y + 0.5) / height,
         radius=radius,
         overlap=overlaps[best],
+        outline_error=1 - _overlap(alpha, ndimage.gaussian_filter(models[best], _SOFT, mode="constant")),
         confidence=max(0.0, min(1.0, 5 * (overlaps[best] - overlaps[second]), 1 - away[near] / max(away[far], 1.0))),
         mask=mask,
     )
+
+
+def _overlap(alpha: Array, model: Array) -> float:
+    """The soft intersection over union."""
+    return float(np.minimum(alpha, model).sum() / np.maximum(alpha, model).sum())

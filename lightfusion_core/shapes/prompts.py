@@ -9,14 +9,16 @@ from __future__ import annotations
 import random
 from dataclasses import replace
 
-from .edits import sample_edit, sample_reference
+from .edits import sample_chain, sample_edit, sample_reference
 from .questions import sample_caption, sample_question
 from .samples import (
     CATEGORIES,
+    COMPOSITION,
     EDITS,
     GENEVAL,
     QUESTIONS,
     REFERENCES,
+    ChainSample,
     EditSample,
     PromptSample,
     QuestionSample,
@@ -27,7 +29,9 @@ from .samples import (
 from .scenes import (
     RELATIONS,
     compose,
+    compose_around,
     compose_related,
+    compose_sizes,
     random_background,
     random_things,
     reach,
@@ -43,7 +47,11 @@ from .wordings import (
     PLACE,
     PLACES,
     POSITION,
+    RELATED,
     RELATION,
+    SEVERAL,
+    SIZE,
+    Wording,
     article,
     background_phrase,
     listing,
@@ -54,10 +62,12 @@ from .world import COLORS, SHAPES, Background, Scene, Thing
 
 __all__ = [
     "CATEGORIES",
+    "COMPOSITION",
     "EDITS",
     "GENEVAL",
     "QUESTIONS",
     "REFERENCES",
+    "ChainSample",
     "EditSample",
     "PromptSample",
     "QuestionSample",
@@ -66,6 +76,7 @@ __all__ = [
     "Wanted",
     "acceptance_prompts",
     "sample_caption",
+    "sample_chain",
     "sample_edit",
     "sample_prompt",
     "sample_question",
@@ -76,7 +87,11 @@ _Draft = tuple[str, tuple[Thing, ...], tuple[Wanted, ...], tuple[Relation, ...]]
 
 
 def sample_prompt(
-    rng: random.Random, category: str, held_out: bool = False, background: bool | None = None
+    rng: random.Random,
+    category: str,
+    held_out: bool = False,
+    background: bool | None = None,
+    frame: Wording = FRAME,
 ) -> PromptSample:
     """A text-to-image prompt, one scene that it describes, and the truth.
 
@@ -86,6 +101,7 @@ def sample_prompt(
         held_out: use the evaluation's wordings.
         background: whether the prompt names a background. None: by chance when training or for `free`, else not,
             as GenEval's prompts name none. One that is not named is white in the scene.
+        frame: what is said around what is to be seen.
     """
     if background is None:
         background = rng.random() < (0.6 if category == "free" else 0.0 if held_out else 0.35)
@@ -93,7 +109,7 @@ def sample_prompt(
     chosen = random_background(rng) if background else None
     if chosen is not None:
         text = BACKGROUND.say(rng, held_out, x=text, bg=background_phrase(chosen))
-    prompt = polish(rng, FRAME.say(rng, held_out, x=text))
+    prompt = polish(rng, frame.say(rng, held_out, x=text))
     return PromptSample(category, prompt, Scene(things, chosen or Background()), wanted, relations, chosen)
 
 
@@ -189,6 +205,51 @@ def _attribution(rng: random.Random, held_out: bool) -> _Draft:
     return PAIR.say(rng, held_out, a=a, b=b), things, tuple(Wanted(1, thing.shape, thing.color) for thing in things), ()
 
 
+def _several(rng: random.Random, held_out: bool) -> _Draft:
+    """Three or four things, each of another shape."""
+    shapes = rng.sample(SHAPES, rng.choice((3, 4)))
+    colored = rng.random() < 0.7
+    usual = [usual_thing(shape, len(shapes)) for shape in shapes]
+    colors = rng.sample(tuple(COLORS), len(usual))
+    things = compose(
+        rng, [replace(thing, color=color) if colored else thing for thing, color in zip(usual, colors, strict=True)]
+    )
+    nouns = [noun(thing.shape, thing.color if colored else None) for thing in things]
+    text = SEVERAL.say(rng, held_out, rest=", ".join(nouns[:-1]), last=nouns[-1])
+    return text, things, tuple(Wanted(1, thing.shape, thing.color if colored else None) for thing in things), ()
+
+
+def _three_related(rng: random.Random, held_out: bool) -> _Draft:
+    name, other = rng.sample(tuple(RELATIONS), 2)
+    usual = [usual_thing(shape, 3) for shape in rng.sample(SHAPES, 3)]
+    colored = rng.random() < 0.5
+    if colored:
+        usual = [replace(thing, color=rng.choice(tuple(COLORS))) for thing in usual]
+    things = compose_around(rng, usual[0], name, usual[1], usual[2], other)
+    a, b, c = (noun(thing.shape, thing.color if colored else None) for thing in things)
+    rel, rel2 = (RELATION[key].say(rng, held_out) for key in (name, other))
+    text = RELATED.say(
+        rng, held_out, a=a, b=b, c=c, rel=rel, rel2=rel2, b2=things[1].shape, its=ITS[name], its2=ITS[other]
+    )
+    wanted = tuple(Wanted(1, thing.shape, thing.color if colored else None) for thing in things)
+    return text, things, wanted, (Relation(0, name, 1), Relation(2, other, 1))
+
+
+def _sizes(rng: random.Random, held_out: bool) -> _Draft:
+    """A large and a small thing."""
+    sizes = rng.sample(("small", "large"), 2)
+    colored = rng.random() < 0.7
+    usual = [replace(thing, size=size) for thing, size in zip(_two_shapes(rng), sizes, strict=True)]
+    if colored:
+        usual = [replace(thing, color=rng.choice(tuple(COLORS))) for thing in usual]
+    things = compose_sizes(rng, *usual)
+    a, b = (
+        noun(thing.shape, thing.color if colored else None, SIZE[thing.size].say(rng, held_out)) for thing in things
+    )
+    wanted = tuple(Wanted(1, thing.shape, thing.color if colored else None, thing.size) for thing in things)
+    return PAIR.say(rng, held_out, a=a, b=b), things, wanted, ()
+
+
 def _free(rng: random.Random, held_out: bool) -> _Draft:
     if rng.random() < 0.4:
         return _placed(rng, held_out)
@@ -225,5 +286,8 @@ _DRAFTS = {
     "colors": _color,
     "position": _position,
     "color_attribution": _attribution,
+    "several_things": _several,
+    "three_related": _three_related,
+    "sizes": _sizes,
     "free": _free,
 }

@@ -11,7 +11,8 @@ from scipy import ndimage
 from .world import Background, Scene, Thing, coverage_of
 
 GENEVAL = ("single_object", "two_objects", "counting", "colors", "position", "color_attribution")
-CATEGORIES = (*GENEVAL, "free")
+COMPOSITION = ("several_things", "three_related", "sizes")
+CATEGORIES = (*GENEVAL, *COMPOSITION, "free")
 EDITS = ("recolor", "replace", "add", "remove", "move", "background", "the_one")
 REFERENCES = ("object_on_background", "background_of_first", "both_objects")
 QUESTIONS = ("what", "color", "count", "where", "yes_no")
@@ -77,6 +78,21 @@ class EditSample:
             if changing is not None:
                 changed |= coverage_of(changing, width, height) > 0
         return ndimage.binary_dilation(changed, iterations=3)
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSample:
+    """Edits one after another, each of what the one before should give."""
+
+    edits: tuple[EditSample, ...]
+
+    @property
+    def source(self) -> Scene:
+        return self.edits[0].source
+
+    @property
+    def target(self) -> Scene:
+        return self.edits[-1].target
 
 
 @dataclass(frozen=True, slots=True)

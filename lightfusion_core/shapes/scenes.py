@@ -131,6 +131,23 @@ def compose_related(rng: random.Random, first: Thing, relation: str, second: Thi
     return one, other
 
 
+def compose_around(
+    rng: random.Random, first: Thing, relation: str, middle: Thing, third: Thing, other_relation: str
+) -> tuple[Thing, Thing, Thing]:
+    """Three things, the first and the third in different relations to the one in the middle."""
+    offsets = (RELATIONS[relation], (0, 0), RELATIONS[other_relation])
+    one, two, three = _loosely(rng, (first, middle, third), [(0.5 + 0.32 * ux, 0.5 + 0.32 * uy) for ux, uy in offsets])
+    return one, two, three
+
+
+def compose_sizes(rng: random.Random, first: Thing, second: Thing) -> tuple[Thing, Thing]:
+    """Two things of named sizes side by side, which they keep: none becomes smaller to fit."""
+    while True:
+        things = compose(rng, (first, second))
+        if [thing.size for thing in things] == [first.size, second.size]:
+            return things[0], things[1]
+
+
 def _loosely(rng: random.Random, things: Sequence[Thing], cells: Sequence[tuple[float, float]]) -> tuple[Thing, ...]:
     """Each thing near its cell; the fewer they are, the farther from it."""
     loose = {1: 0.15, 2: 0.08}.get(len(things), 0.05)

@@ -118,6 +118,38 @@ PAIR = Wording(
     held=("{a} and {b}", "{a} and also {b}"),
 )
 
+SEVERAL = Wording(
+    train=(
+        "{rest} and {last}",
+        "{rest} and {last}",
+        "{rest}, and {last}",
+        "{rest}, {last}",
+        "{rest} together with {last}",
+        "{rest} as well as {last}",
+        "{rest} plus {last}",
+    ),
+    held=("{rest} and {last}", "{rest} and also {last}"),
+)
+"""Three things and more: the first of them with commas between, and the last."""
+
+RELATED = Wording(
+    train=(
+        "{a} {rel} {b} and {c} {rel2} the {b2}",
+        "{a} {rel} {b}, {c} {rel2} the {b2}",
+        "{b} with {a} {its} and {c} {its2}",
+        "{a} is {rel} {b} and {c} is {rel2} the {b2}",
+        "{a} {rel} {b}, and {rel2} the {b2} there is {c}",
+    ),
+    held=("{a} {rel} {b} and {c} {rel2} the {b2}", "{b}, {a} {rel} it and {c} {rel2} it"),
+)
+"""Two things in relation to a third."""
+
+SIZE = {
+    "small": Wording(("small", "small", "tiny", "little"), ("small", "little")),
+    "medium": Wording(("medium", "medium sized"), ("medium",)),
+    "large": Wording(("large", "large", "big", "huge"), ("large", "big")),
+}
+
 POSITION = Wording(
     train=(
         "{a} {rel} {b}",

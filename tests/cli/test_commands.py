@@ -277,10 +277,21 @@ def test_bench_leaves_scores_and_a_sheet(run) -> None:
     assert sheet.startswith("output/bench.png") and last == "scores.json"
     assert any(line.startswith("color attribution") for line in table)
     scores = json.loads(Path("scores.json").read_text())
-    assert {name: len(part) for name, part in scores.items()} == {"text_to_image": 6, "editing": 2, "questions": 1}
-    assert all(0 <= value <= 1 for part in scores.values() for value in part.values())
+    assert {name: len(part) for name, part in scores.items()} == {
+        "text_to_image": 6, "composition": 3, "manners": 1, "editing": 2, "chains": 2, "questions": 1, "outlines": 2
+    }  # fmt: skip
+    unknown = {"outline_error", "circle_error", "outline_error_after"}  # of what was drawn right: nothing
+    values = {name: value for part in scores.values() for name, value in part.items()}
+    assert {name for name, value in values.items() if value is None} == unknown
+    assert all(0 <= value <= 1 for name, value in values.items() if name not in unknown)
     assert scores["text_to_image"]["position"] == 0
     assert read_parameters("output/bench.png")["seed"] == 3
+
+
+def test_bench_measures_parts_alone(run) -> None:
+    code, out, _ = run("bench", "shapes", "--count", 1, "--parts", "manners", "--json", "scores.json", "--quiet")
+    assert code == 0 and "any manner" in out and "edits done" not in out
+    assert set(json.loads(Path("scores.json").read_text())) == {"manners", "outlines"}
 
 
 @pytest.mark.parametrize(

@@ -9,18 +9,28 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from lightfusion_core.shapes.judge import judge_edit, judge_prompt, judge_reference, judge_scene, read
+from lightfusion_core.shapes.judge import (
+    judge_chain,
+    judge_edit,
+    judge_prompt,
+    judge_reference,
+    judge_scene,
+    outline_errors,
+    read,
+)
+from lightfusion_core.shapes.manners import MANNERS, sample_manner
 from lightfusion_core.shapes.prompts import (
     CATEGORIES,
     EDITS,
     REFERENCES,
     acceptance_prompts,
+    sample_chain,
     sample_edit,
     sample_prompt,
     sample_reference,
 )
-from lightfusion_core.shapes.scenes import random_scene
-from lightfusion_core.shapes.world import BACKGROUNDS, COLORS, SHAPES, Background, Scene, Thing, render
+from lightfusion_core.shapes.scenes import compose, random_scene
+from lightfusion_core.shapes.world import BACKGROUNDS, COLORS, PLAIN, SHAPES, SIZES, Background, Scene, Thing, render
 
 DAMAGES = {"clean": (0.0, 0.0), "blurred and noisy": (1.0, 8.0), "badly so": (1.4, 12.0)}
 
@@ -59,6 +69,46 @@ def test_right_pictures_of_prompts(category: str) -> None:
         damage(render(sample.scene), *DAMAGES["blurred and noisy"], index) for index, sample in enumerate(samples)
     ]
     assert all(judge_prompt(sample, picture) for sample, picture in zip(samples, pictures, strict=True))
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_a_manner_asks_for_the_same(manner: str) -> None:
+    """What it wants is in its words, whatever becomes of them, and its scene is right."""
+    rng = random.Random(3)
+    for held_out in (False, True) * 10:
+        sample = sample_manner(rng, manner, held_out)
+        assert judge_prompt(sample, render(sample.scene))
+        assert all(wanted.shape in sample.prompt.lower() for wanted in sample.wanted)
+    assert manner != "digits" or set(sample.prompt) & set("234")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_perfect_outline_has_no_error(shape: str, size: str) -> None:
+    """On any background, and a bump or a bite of two pixels has."""
+    for background in PLAIN:
+        picture = render(Scene((Thing(shape, "red", size, 0.45, 0.52),), background))
+        (perfect,) = outline_errors(picture)[shape]
+        shifted = picture.copy()
+        shifted[60:] = np.roll(picture, 2, axis=1)[60:]
+        (broken,) = outline_errors(shifted)[shape]
+        assert perfect < 0.008
+        assert broken > max(0.015, 3 * perfect)
+
+
+def test_chains() -> None:
+    """Each edit begins where the one before ended; the end is judged, wherever its things went."""
+    rng = random.Random(9)
+    for _ in range(20):
+        chain = sample_chain(rng, 5, held_out=True)
+        assert len(chain.edits) == 5
+        for one, following in zip(chain.edits, chain.edits[1:], strict=False):
+            assert one.target == following.source and one.kind != following.kind
+        assert judge_chain(chain, render(chain.target))
+        moved = replace(chain.target, things=compose(rng, chain.target.things))
+        assert judge_chain(chain, render(moved))
+        last = chain.edits[-1]
+        assert last.kind == "move" or not judge_chain(chain, render(last.source))
 
 
 def test_acceptance_prompts() -> None:
@@ -103,6 +153,8 @@ CATCHES = {
     "colors": ("wrong colour", "wrong shape", "one too many", "one too few", "nothing"),
     "position": ("swapped positions", "wrong shape", "one too many", "one too few", "nothing"),
     "color_attribution": ("swapped colours", "wrong colour", "wrong shape", "one too many", "one too few", "nothing"),
+    "several_things": ("wrong shape", "one too few", "nothing"),
+    "three_related": ("swapped positions", "wrong shape", "one too few", "nothing"),
 }
 
 
@@ -122,6 +174,16 @@ def test_wrong_pictures_of_prompts(category: str) -> None:
         assert judge_prompt(sample, render(sample.scene))
         for name in CATCHES[category]:
             assert not judge_prompt(sample, render(wrong[name])), (name, sample)
+
+
+def test_wrong_sizes() -> None:
+    rng = random.Random(5)
+    for _ in range(10):
+        sample = sample_prompt(rng, "sizes", held_out=True)
+        first, second = sample.scene.things
+        swapped = (replace(first, size=second.size), replace(second, size=first.size))
+        assert judge_prompt(sample, render(sample.scene))
+        assert not judge_prompt(sample, render(replace(sample.scene, things=swapped)))
 
 
 def test_wrong_counts() -> None:

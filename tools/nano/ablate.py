@@ -41,7 +41,7 @@ def examine(name: str, drawings: Drawings, seed: int, count: int) -> Report:
     artist = Many(drawings.requests, trained(FOLDER / f"{_file(name)}.pt"), Guidance(), sides)
     artist.sampling = Sampling(artist.sampling.steps, shift)
     artist.tasks = ("generate", "edit")  # the understanding side is the same in all
-    return run(artist, seed, count, lambda phase: None, lambda: None)
+    return run(artist, seed, count, lambda phase: None, lambda: None, ("text_to_image", "editing", "questions"))
 
 
 def row(name: str, report: Report) -> str:

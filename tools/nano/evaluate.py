@@ -17,6 +17,7 @@ from lightfusion_core.commands.sheet import contact_sheet
 from lightfusion_core.generation.tower import GenerationTower
 from lightfusion_core.sampling.guidance import Guidance
 from lightfusion_core.sampling.loop import Sampling
+from lightfusion_core.shapes import PARTS
 from lightfusion_core.shapes.bench import Picture, run
 from lightfusion_core.understanding.tokenizer import Tokenizer
 
@@ -93,13 +94,14 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--guidance", type=float, default=nano_config().defaults.text_guidance)
     parser.add_argument("--questions", action="store_true", help="the understanding side alone")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--sheet", type=Path, default=RUNS / "evaluation.png")
     chosen = parser.parse_args()
     config = nano_config(read_vae_config())
     requests = Requests(Tokenizer(TOKENIZER, config.special_tokens), load_tower())
     tower = None if chosen.questions else trained()
     artist = Many(requests, tower, Guidance(chosen.guidance))
-    report = run(artist, chosen.seed, chosen.count, lambda phase: None, lambda: None)
+    report = run(artist, chosen.seed, chosen.count, lambda phase: None, lambda: None, chosen.parts)
     print(report.table())
     page: Image.Image = contact_sheet(report.tiles(), columns=8)
     page.save(chosen.sheet)
