@@ -11,6 +11,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -26,6 +27,7 @@ from lightfusion_core.shapes.prompts import (
     sample_question,
     sample_reference,
 )
+from lightfusion_core.shapes.samples import PromptSample
 from lightfusion_core.shapes.scenes import random_scene
 from lightfusion_core.shapes.world import COLORS, SHAPES, Scene, Thing
 from tools.comfyui import PACK, free_port
@@ -110,6 +112,11 @@ def test_every_request_has_a_description_and_labels(held_out: bool) -> None:
     for sample in samples:
         assert told(sample)
         labels = digest(sample)
+        if isinstance(sample, PromptSample) and len(sample.relations) == 2:
+            middle = SHAPES.index(sample.wanted[sample.relations[0].second].shape)
+            assert np.flatnonzero(labels["relation"] == UNKNOWN).tolist() == [middle]
+            labels["relation"] = np.delete(labels["relation"], middle)
+            assert told(sample).count(" and ") >= 1
         assert all((value >= 0).all() or (value == UNKNOWN).all() for value in labels.values())
 
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from lightfusion_core.checkpoints.loader import load_vae
 from lightfusion_core.checkpoints.reader import Checkpoint
 from lightfusion_core.config import VAEConfig
+from lightfusion_core.shapes.manners import MANNERS, sample_manner
 from lightfusion_core.shapes.prompts import REFERENCES, sample_edit, sample_prompt, sample_reference
 from lightfusion_core.shapes.world import Scene, render
 from lightfusion_core.understanding.tokenizer import Tokenizer
@@ -29,8 +30,11 @@ from .words import loosen
 
 TASKS = ("draw", "edit", "compose")
 CATEGORY_SHARES = {
-    "single_object": 1, "two_objects": 2, "counting": 2, "colors": 2, "position": 2, "color_attribution": 2, "free": 1
+    "single_object": 1, "two_objects": 2, "counting": 2, "colors": 2, "position": 2, "color_attribution": 2, "free": 1,
+    "several_things": 3, "three_related": 2, "sizes": 2,
 }  # fmt: skip
+MANNERS_SHARE = 0.2
+"""How many prompts are written as strangers write them."""
 EDIT_SHARES = {"recolor": 1, "replace": 3, "add": 2, "remove": 1, "move": 1, "background": 1, "the_one": 1}
 """Replaced and added objects have to be drawn as from a prompt, and take the longest to learn."""
 DROP_TEXT, DROP_LATENT, DROP_VIT = 0.1, 0.1, 0.5
@@ -72,8 +76,11 @@ class Request:
 def request(task: str, rng: random.Random) -> Request:
     """A request of one task (of `TASKS`) in a training wording."""
     if task == "draw":
-        category = rng.choices(list(CATEGORY_SHARES), list(CATEGORY_SHARES.values()))[0]
-        prompt = sample_prompt(rng, category)
+        if rng.random() < MANNERS_SHARE:
+            prompt = sample_manner(rng, rng.choice(tuple(MANNERS)))
+        else:
+            category = rng.choices(list(CATEGORY_SHARES), list(CATEGORY_SHARES.values()))[0]
+            prompt = sample_prompt(rng, category)
         return Request(prompt.prompt, (), prompt.scene)
     if task == "edit":
         edit = sample_edit(rng, rng.choices(list(EDIT_SHARES), list(EDIT_SHARES.values()))[0])

@@ -121,8 +121,9 @@ def _prompt(sample: PromptSample, found: dict[str, np.ndarray]) -> None:
     names = tuple(RELATIONS)
     for item in sample.relations:
         first, second = (SHAPES.index(sample.wanted[index].shape) for index in (item.first, item.second))
-        found["relation"][first] = 1 + names.index(item.name)
-        found["relation"][second] = 1 + names.index(_OPPOSITE[item.name])
+        for shape, name in ((first, item.name), (second, _OPPOSITE[item.name])):
+            # What stands in relation to two others has no one answer.
+            found["relation"][shape] = UNKNOWN if found["relation"][shape] else 1 + names.index(name)
     _background(sample.background, found)
 
 

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from lightfusion_core.shapes.manners import MANNERS, sample_manner
 from lightfusion_core.shapes.prompts import (
     CATEGORIES,
     EDITS,
@@ -159,7 +160,11 @@ class Tasks:
         return self.drawing(rng, [(one.references, one.instruction, told(one), one) for one in samples])
 
     def read(self, rng: random.Random, count: int) -> Batch:
-        samples = [sample_prompt(rng, rng.choice(CATEGORIES)) for _ in range(count)]
+        kinds = (*CATEGORIES, *MANNERS)
+        samples = [
+            sample_manner(rng, kind) if kind in MANNERS else sample_prompt(rng, kind)
+            for kind in (rng.choice(kinds) for _ in range(count))
+        ]
         return self.drawing(rng, [((), one.prompt, told(one), one) for one in samples])
 
     def drawing(self, rng: random.Random, requests: list[tuple[tuple[Scene, ...], str, str, object]]) -> Batch:

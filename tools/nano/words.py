@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from lightfusion_core.shapes.questions import caption
-from lightfusion_core.shapes.samples import EditSample, PromptSample, ReferenceSample
+from lightfusion_core.shapes.samples import EditSample, PromptSample, ReferenceSample, Relation
 from lightfusion_core.shapes.wordings import NUMBERS, background_phrase, listing, noun, plural
 from lightfusion_core.shapes.world import COLORS, SHAPES, Scene, Thing
 
@@ -95,16 +95,19 @@ def _scene(scene: Scene) -> str:
 def _prompt(sample: PromptSample) -> str:
     parts = [noun(item.shape, item.color, item.size, item.count) for item in sample.wanted]
     if sample.relations:
-        (item,) = sample.relations
-        ends, name = (parts[item.first], parts[item.second]), item.name
-        if name in ("right of", "below"):
-            ends, name = ends[::-1], {"right of": "left of", "below": "above"}[name]
-        text = f"{ends[0]} {name} {ends[1]}"
+        text = " and ".join(sorted(_related(item, parts) for item in sample.relations))
     else:
         text = listing(sorted(parts))
     places = [item.place for item in sample.wanted if item.place]
     text = " ".join([text, *places])
     return text if sample.background is None else f"{text} on {background_phrase(sample.background)}"
+
+
+def _related(item: Relation, parts: list[str]) -> str:
+    ends, name = (parts[item.first], parts[item.second]), item.name
+    if name in ("right of", "below"):
+        ends, name = ends[::-1], {"right of": "left of", "below": "above"}[name]
+    return f"{ends[0]} {name} {ends[1]}"
 
 
 def _name(thing: Thing | None) -> str:
