@@ -21,6 +21,13 @@ from ...lightfusion_core.generation.rope import AS_TRAINED, Rope, Stretch
 
 OVERRIDE = "optimized_attention_override"
 _READ = (OVERRIDE, "patches", "patches_replace")
+_OF_OTHER_MODELS = {
+    "a2v_cross_attn": "LTXVModalityGuidance",
+    "animate2_cache": "WanAnimate2Cache",
+    "chroma_radiance_options": "ChromaRadianceOptions",
+    "stg_self_attn_blocks": "LTXVSpatioTemporalGuidance",
+}
+"""Options that only another model reads, and the nodes that set them."""
 Options = dict[str, Any]
 """The host's `transformer_options` of one call."""
 
@@ -52,7 +59,7 @@ def unused_patches(options: Options, hooks: HostHooks | None) -> list[str]:
     names = [] if hooks is None else list(hooks.unused())
     if stretch_of(options).scale[0] != 1:
         names.append("ScaleROPE (scale_t)")
-    return names
+    return [*names, *(f"{node} ({name})" for name, node in _OF_OTHER_MODELS.items() if name in options)]
 
 
 class HostHooks(StepHooks):

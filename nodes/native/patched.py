@@ -28,6 +28,7 @@ def prepare(executor: Any, noise: Tensor, latent: Tensor, sampler: Any, sigmas: 
     schedule: Schedule | None = getattr(sigmas, SCHEDULE, None)
     check_sampling(guider.model_patcher, exact=schedule is not None)
     check_levels(sigmas)
+    check_windows(guider.model_options)
     if schedule is not None:
         guider.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
         guider.model_options.setdefault("transformer_options", {})[SCHEDULE] = schedule
@@ -40,6 +41,15 @@ def check_levels(sigmas: Tensor) -> None:
         raise InputError(
             f"These sigmas go up to {float(sigmas.max()):.4g}, and the noise levels of a LightFusion model run from 1 "
             "down to 0: take the sigmas of LightFusion Scheduler, or of BasicScheduler."
+        )
+
+
+def check_windows(model_options: dict[str, Any]) -> None:
+    """Refuse to draw window by window: what was a video's time is a picture's height here. Raises InputError."""
+    if model_options.get("context_handler") is not None:
+        raise InputError(
+            "A node splits the drawing into context windows, as for a long video, and a LightFusion model draws "
+            "pictures: remove that node."
         )
 
 
