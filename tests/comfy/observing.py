@@ -11,7 +11,7 @@ import torch
 from graphs import node
 from host import Client, Failure, Graph, RefusedError, Server
 from PIL import Image, ImageDraw
-from table import ACTS, FOREIGN, REFUSED, TOLD, Row
+from table import ACTS, FOREIGN, REFUSED, SILENT, TOLD, Row
 from wiring import (
     CONSUMERS,
     FOLDER,
@@ -41,8 +41,8 @@ _HOSTS_OWN = {
     "NotImplementedError",
 }
 """Errors that a person cannot read as an answer."""
-_NOTHING = 1e-5
-"""A difference, as a share of the plain picture, that nobody could see."""
+_SEEN = 1e-4
+"""From here on a difference is more than the rounding of another order of sums."""
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,12 @@ def problem(row: Row, seen: Seen) -> str | None:
         elif seen.failure.kind in _HOSTS_OWN or row.says not in seen.failure.message:
             answer = f"the error should be ours and say {row.says!r}"
     elif row.verdict == TOLD:
-        told = seen.failure is None and not seen.invalid and seen.numbers["difference"] <= _NOTHING
+        told = seen.failure is None and not seen.invalid and seen.numbers["difference"] <= _SEEN
         if not told or not seen.said or row.says not in seen.said:
             answer = f"there should be no effect and a warning that says {row.says!r}"
+    elif row.verdict == SILENT:
+        if seen.failure or seen.invalid or seen.said or seen.numbers["difference"] > _SEEN:
+            answer = "this gap is closed: give the row another verdict"
     elif not seen.failure and not seen.invalid and not seen.said:
         answer = "no error was raised and nothing was said"
     return None if answer is None else f"{seen}: {answer}"
