@@ -17,7 +17,7 @@ from torch import Tensor
 from . import images
 from .checkpoints.loader import layers_as_stored, load_generation, load_understanding, load_vae
 from .checkpoints.memory import dtype_on_cpu
-from .checkpoints.model import open_model, read_config, tokenizer_file
+from .checkpoints.model import find_tokenizer, open_model, read_config
 from .conditioning import Conditioning
 from .config import ModelConfig
 from .errors import CapabilityError, InputError
@@ -135,7 +135,7 @@ class LightFusion:
         config = read_config(checkpoint)
         if dtype is None:
             dtype = dtype_on_cpu(checkpoint) if device.type == "cpu" else torch.bfloat16
-        file = tokenizer_file(checkpoint, tokenizer)
+        found = find_tokenizer(checkpoint, tokenizer)
         if layers is TorchLayers and as_stored:
             layers = layers_as_stored(checkpoint)
         # A VLM's activations have outliers that an fp8 product would lose the rest to
@@ -145,7 +145,7 @@ class LightFusion:
             load_understanding(checkpoint, config, dtype, home, text_layers),
             load_generation(checkpoint, config, dtype, home, layers, attention),
             load_vae(checkpoint, config, dtype, home) if checkpoint.names("vae") else None,
-            Tokenizer(file, config.special_tokens) if file else None,
+            Tokenizer(found, config.special_tokens) if found else None,
             device,
             offload,
         )

@@ -25,9 +25,9 @@ from ..errors import CheckpointError, InputError
 from ..generation.scaled import widened
 from ..generation.tower import keeps_float32
 from .files import DTYPES
-from .keys import PARTS, published
+from .keys import CONFIG, PARTS, TOKENIZER, published
 from .loader import UNUSED_IN_FROZEN, build_generation, build_understanding, build_vae, is_coupled, require_fit
-from .model import open_model, read_config, tokenizer_file
+from .model import find_tokenizer, open_model, read_config
 from .quantise import Error, quantise, scale_for, takes_fp8
 from .report import readable_bytes
 from .values import is_finite
@@ -38,7 +38,6 @@ UNDERSTANDING = ("keep", "separate", "drop")
 WHOLE, GENERATION, UNDERSTANDING_FILE, VAE = (
     f"{name}.safetensors" for name in ("model", "generation", "understanding", "vae")
 )
-CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 _OURS = (WHOLE, GENERATION, UNDERSTANDING_FILE, VAE)
 _MARKER = "scaled_fp8"
 
@@ -149,7 +148,8 @@ class Converter:
         _check_target(self.target, self.checkpoint.path, self.checkpoint.used_files(), force)
         self.config = read_config(self.checkpoint)
         self.coupled = is_coupled(self.checkpoint)
-        self.tokenizer = tokenizer_file(self.checkpoint, tokenizer)
+        found = find_tokenizer(self.checkpoint, tokenizer)
+        self.tokenizer = found.read_bytes() if isinstance(found, Path) else found
         if understanding in ("keep", "separate") and not self.checkpoint.names("understanding"):
             raise CheckpointError(
                 f"{self.checkpoint.path} has no understanding tower to {understanding}: leave that out, or name a "
@@ -185,7 +185,7 @@ class Converter:
                 done.files[file] = writer.size
             staging.write(CONFIG, config_to_json(self.config).encode())
             if self.tokenizer is not None:
-                staging.write(TOKENIZER, self.tokenizer.read_bytes())
+                staging.write(TOKENIZER, self.tokenizer)
             staging.commit([name for name in _OURS if name not in self._files])
         return done
 

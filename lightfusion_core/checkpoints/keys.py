@@ -4,6 +4,9 @@ Three parts come out of a checkpoint, and their names are those of the modules t
     understanding  `UnderstandingTower`   transformers' present Qwen2.5-VL names
     generation     `GenerationTower`      Wan's original names, the authors' for the fusion
     vae            `ImageVAE.model`       diffusers' AutoencoderKLWan names
+
+A file may also carry the model's small files inside, as tensors of bytes (`DOCUMENTS`): hosts that save a model write
+one file and nothing beside it.
 """
 
 from __future__ import annotations
@@ -12,10 +15,18 @@ import re
 
 PARTS = ("understanding", "generation", "vae")
 
-# What wrappers put in front: training frameworks, ComfyUI's all-in-one files, the authors' own models.
+CONFIG, TOKENIZER = "config.json", "tokenizer.json"
+DOCUMENTS = {
+    CONFIG: ("lightfusion_config", "lightfusion_understanding_config"),
+    TOKENIZER: ("lightfusion_tokenizer",),
+}
+"""The names of the tensors that may hold a small file; the configuration that came with the generation side is the
+model's, and the understanding side's says what that is where it is alone."""
+
+# What wrappers put in front: training frameworks, ComfyUI's all-in-one files, our CLIP there, the authors' own models.
 _PREFIX = re.compile(
     r"^(?:(?:module|_orig_mod|model\.diffusion_model|diffusion_model|first_stage_model|vae|vision_language_model"
-    r"|vgen_model|text_encoders\.\w+\.transformer)\.)+"
+    r"|vgen_model|text_encoders\.\w+(?:\.transformer)?|tower)\.)+"
 )
 
 # Buffers that some libraries save and all of them compute.
@@ -113,6 +124,12 @@ def canonical(name: str) -> tuple[str, str] | None:
     if _VAE.match(name):
         return "vae", _rewrite(name, _VAE_FROM_WAN)
     return None
+
+
+def document(name: str) -> str | None:
+    """Which name out of `DOCUMENTS` a tensor has; None for every other tensor."""
+    bare = name[len(prefix(name)) :]
+    return bare if any(bare in names for names in DOCUMENTS.values()) else None
 
 
 def published(part: str, name: str, vae_depth: int) -> str:

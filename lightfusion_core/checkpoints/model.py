@@ -10,6 +10,7 @@ from pathlib import Path
 from ..config import ModelConfig
 from ..config_json import config_from_dict
 from ..errors import CheckpointError, ConfigError
+from .keys import CONFIG, TOKENIZER
 from .reader import Checkpoint
 from .shapes import count, fit_vae, match_preset
 
@@ -54,7 +55,8 @@ def open_model(path: str | Path, *, complete: bool = True, **others: str | Path 
 
 
 def read_config(checkpoint: Checkpoint) -> ModelConfig:
-    """The configuration of a checkpoint: its folder's config.json, or the preset that its shapes are.
+    """The configuration of a checkpoint: the config.json that is inside of it or in its folder, or the preset that
+    its shapes are.
 
     Raises:
         CheckpointError: neither. ConfigError: a config.json that contradicts itself.
@@ -63,7 +65,7 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
     if said is None:
         config = match_preset(checkpoint.path, checkpoint.names("generation"), checkpoint.names("understanding"))
     else:
-        config = _parse(checkpoint.folder / "config.json", said)
+        config = _parse(checkpoint, said)
     vae = checkpoint.names("vae")
     if not vae or (said and "vae_config" in said and checkpoint.source("vae") == checkpoint.path):
         return config
@@ -80,47 +82,58 @@ def config_source(checkpoint: Checkpoint) -> str:
         CheckpointError, ConfigError: as `read_config`.
     """
     if _read_json(checkpoint) is not None:
-        return str(checkpoint.folder / "config.json")
+        return _place(checkpoint)
     return f"the preset {read_config(checkpoint).name}"
 
 
 def _read_json(checkpoint: Checkpoint) -> Mapping | None:
-    """The folder's config.json, where it is there and a LightFusion's: beside separate parts it may be the
-    VLM's own, which says nothing of the rest."""
-    file = checkpoint.folder / "config.json"
-    if not file.is_file():
+    """The config.json that is inside of the files, or the folder's, where it is there and a LightFusion's: beside
+    separate parts it may be the VLM's own, which says nothing of the rest."""
+    file = checkpoint.folder / CONFIG
+    content = checkpoint.document(CONFIG)
+    if content is None and not file.is_file():
         return None
     try:
-        said = json.loads(file.read_text(encoding="utf-8"))
+        said = json.loads((file.read_bytes() if content is None else content).decode())
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{file} is not readable as JSON ({error}): repair it, or get it again.") from None
+        place = _place(checkpoint)
+        raise ConfigError(f"{place} is not readable as JSON ({error}): repair it, or get it again.") from None
     return said if isinstance(said, dict) and "vgen_config" in said else None
 
 
-def _parse(file: Path, said: Mapping) -> ModelConfig:
+def _place(checkpoint: Checkpoint) -> str:
+    """Where the configuration's JSON is."""
+    if checkpoint.document(CONFIG) is None:
+        return str(checkpoint.folder / CONFIG)
+    return f"the {CONFIG} inside of {checkpoint.source('generation')}"
+
+
+def _parse(checkpoint: Checkpoint, said: Mapping) -> ModelConfig:
     try:
-        return config_from_dict({"name": file.parent.name, **said})
+        return config_from_dict({"name": checkpoint.folder.name, **said})
     except ConfigError as error:
-        raise ConfigError(f"{file}: {error}") from None
+        raise ConfigError(f"{_place(checkpoint)}: {error}") from None
 
 
-def tokenizer_file(checkpoint: Checkpoint, named: str | Path | None) -> Path | None:
-    """The tokenizer.json to use: the one that is named, or the one in the folder of the model or of its
-    understanding part; None where there is none.
+def find_tokenizer(checkpoint: Checkpoint, named: str | Path | None) -> Path | bytes | None:
+    """The tokenizer.json to use: the one that is named; the content of the one inside of the model's or its
+    understanding part's file; or the one in the folder of either. None where there is none.
 
     Raises:
         CheckpointError: one is named and is not there.
     """
     if named is not None:
         file = Path(named).expanduser()
-        file = file / "tokenizer.json" if file.is_dir() else file
+        file = file / TOKENIZER if file.is_dir() else file
         if not file.is_file():
             raise CheckpointError(f"{file} does not exist: give a tokenizer.json or the folder that holds it.")
         return file
+    if (inside := checkpoint.document(TOKENIZER)) is not None:
+        return inside
     candidates: list[Path] = []
     for path in (checkpoint.path, checkpoint.source("understanding")):
         folder = path if path.is_dir() else path.parent
-        candidates.append(folder / "tokenizer.json")
+        candidates.append(folder / TOKENIZER)
         if path.is_dir():  # beside a single file, subfolders are those of other models
-            candidates.extend(sorted(folder.glob("*/tokenizer.json")))
+            candidates.extend(sorted(folder.glob(f"*/{TOKENIZER}")))
     return next((file for file in candidates if file.is_file()), None)

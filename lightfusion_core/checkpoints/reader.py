@@ -18,7 +18,7 @@ from ..errors import CheckpointError
 from .files import TensorFile, files_of
 from .fp8 import FP8, is_beside, scale_of
 from .header import Entry, read_header
-from .keys import PARTS, canonical
+from .keys import DOCUMENTS, PARTS, TOKENIZER, canonical, document
 
 
 @dataclass(slots=True)
@@ -26,7 +26,8 @@ class Checkpoint:
     """The tensors of a model's files.
 
     entries: by (part, canonical name). strangers: tensors whose names no layout knows.
-    folder: where the configuration and the tokenizer are looked for.
+    folder: where the configuration and the tokenizer are looked for, if they are not inside of the files.
+    documents: tensors that hold the bytes of small files, by their names out of `DOCUMENTS`.
     faults, doubles: what a tolerant opening passed over, a line each: files that are not whole, and tensors
         that are there twice.
     """
@@ -38,6 +39,7 @@ class Checkpoint:
     faults: list[str] = field(default_factory=list)
     doubles: list[str] = field(default_factory=list)
     files: dict[Path, TensorFile] = field(default_factory=dict)
+    documents: dict[str, Entry] = field(default_factory=dict)
     _sources: dict[str, Path] = field(default_factory=dict)
 
     @classmethod
@@ -66,7 +68,8 @@ class Checkpoint:
         return checkpoint
 
     def merge(self, other: Checkpoint, part: str) -> None:
-        """Take `part` from another checkpoint in place of this one's.
+        """Take `part` from another checkpoint in place of this one's; with the understanding its tokenizer, if that
+        is inside.
 
         Raises:
             CheckpointError: the other one does not have it.
@@ -77,6 +80,9 @@ class Checkpoint:
         self.entries.update({key: entry for key, entry in other.entries.items() if key[0] == part})
         self.files.update(other.files)
         self._sources[part] = other.path
+        if part == "understanding":
+            (name,) = DOCUMENTS[TOKENIZER]
+            self.documents.update({key: entry for key, entry in other.documents.items() if key == name})
 
     def source(self, part: str) -> Path:
         """The path that a part was taken from."""
@@ -101,6 +107,19 @@ class Checkpoint:
         if self.strangers:
             held.append(f"{len(self.strangers)} tensors of unknown names (first: {self.strangers[0].name})")
         return "it holds " + ", ".join(held) if held else "it holds no tensor"
+
+    def document(self, name: str) -> bytes | None:
+        """A small file (`CONFIG`, `TOKENIZER`) that the files carry inside, None where they do not.
+
+        Raises:
+            CheckpointError: the tensor that should hold it does not hold bytes.
+        """
+        entry = next((self.documents[tensor] for tensor in DOCUMENTS[name] if tensor in self.documents), None)
+        if entry is None:
+            return None
+        if entry.dtype != "U8":
+            raise CheckpointError(f"{entry.file}: {entry.name} must hold the bytes of a {name}, found {entry.dtype}.")
+        return self.files[entry.file].tensor(entry.name).numpy().tobytes()
 
     def check_storage(self, part: str) -> None:
         """Refuse weights whose form of storage is not known, from headers alone.
@@ -178,7 +197,9 @@ class Checkpoint:
             if is_beside(name):
                 continue
             key = canonical(name)
-            if key is None:
+            if (small := document(name)) is not None:
+                self.documents.setdefault(small, entry)
+            elif key is None:
                 self.strangers.append(entry)
             elif key[0] != "derived":
                 self._claim(key, entry, tolerant)

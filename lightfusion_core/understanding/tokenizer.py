@@ -16,19 +16,21 @@ class Tokenizer:
     """A tokenizer and the ids of the tokens that frame segments (rule B2).
 
     Args:
-        path: a tokenizer.json, or a folder with vocab.json, merges.txt and tokenizer_config.json.
+        source: a tokenizer.json or its content, or a folder with vocab.json, merges.txt and tokenizer_config.json.
         special: the names of the framing tokens.
 
     Raises:
         CheckpointError: files that are no tokenizer, or one that lacks the tokens.
     """
 
-    def __init__(self, path: Path, special: SpecialTokens) -> None:
+    def __init__(self, source: Path | bytes, special: SpecialTokens) -> None:
+        self._place = "the model's own tokenizer.json" if isinstance(source, bytes) else str(source)
         try:
-            self._backend = _from_folder(path) if path.is_dir() else _from_file(path)
+            self._backend = _backend(source)
         except Exception as error:  # both libraries raise bare Exception for every fault of a file
-            raise CheckpointError(f"{path} is not a tokenizer that the tokenizers library reads: {error}.") from None
-        self._path = path
+            raise CheckpointError(
+                f"{self._place} is not a tokenizer that the tokenizers library reads: {error}."
+            ) from None
         self.bos, self.eos, self.sov, self.eov = (
             self.id(name) for name in (special.bos, special.eos, special.sov, special.eov)
         )
@@ -37,7 +39,7 @@ class Tokenizer:
         """The id of a token by its name. Raises CheckpointError where the tokenizer lacks it."""
         found = self._backend.token_to_id(token)
         if found is None:
-            raise CheckpointError(f"{self._path} has no token {token}: it is not the tokenizer of this model.")
+            raise CheckpointError(f"{self._place} has no token {token}: it is not the tokenizer of this model.")
         return found
 
     def encode(self, text: str) -> list[int]:
@@ -52,11 +54,17 @@ class Tokenizer:
         """The string of ids, special tokens left out."""
         return self._backend.decode(ids, skip_special_tokens=True)
 
+    def json(self) -> bytes:
+        """The content of a tokenizer.json that makes an equal tokenizer."""
+        return self._backend.to_str().encode()
 
-def _from_file(path: Path) -> Backend:
+
+def _backend(source: Path | bytes) -> Backend:
     from tokenizers import Tokenizer as Backend
 
-    return Backend.from_file(str(path))
+    if isinstance(source, bytes):
+        return Backend.from_str(source.decode())
+    return _from_folder(source) if source.is_dir() else Backend.from_file(str(source))
 
 
 def _from_folder(path: Path) -> Backend:

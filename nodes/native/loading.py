@@ -13,7 +13,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...lightfusion_core.checkpoints.loader import is_coupled
-from ...lightfusion_core.checkpoints.model import open_model, read_config, tokenizer_file
+from ...lightfusion_core.checkpoints.model import find_tokenizer, open_model, read_config
 from ...lightfusion_core.checkpoints.reader import Checkpoint
 from ...lightfusion_core.config import ModelConfig
 from ...lightfusion_core.errors import CheckpointError
@@ -78,7 +78,7 @@ def load(
 def _clip(checkpoint: Checkpoint, config: ModelConfig, coupled: bool) -> comfy.sd.CLIP:
     device = comfy.model_management.text_encoder_device()
     dtype = torch.float32 if comfy.model_management.is_device_cpu(device) else torch.bfloat16
-    file = tokenizer_file(checkpoint, None) or _shipped_tokenizer()
+    file = find_tokenizer(checkpoint, None) or _shipped_tokenizer()
     return load_clip(checkpoint, config, Tokenizer(file, config.special_tokens), dtype, coupled)
 
 

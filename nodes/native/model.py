@@ -35,6 +35,7 @@ from .hooks import attention_hooks, hooks_of, stretch_of, unused_patches
 from .lora import GENERATION, reads_loras
 from .patched import prepare
 from .references import read, read_conditions
+from .saving import generation_documents
 from .scaled import ScaledOperations
 from .shapes import as_pictures, cropped, in_tokens
 from .telling import tell
@@ -223,6 +224,11 @@ class LightFusionModel(comfy.model_base.BaseModel):
         """As `get_dtype`, under the name that newer ComfyUI asks for."""
         return torch.float32
 
+    def state_dict_for_saving(self, *parts: Any, **named: Any) -> dict[str, Tensor]:
+        """As the host's, which hands over what its version does, with what loading needs beside the weights."""
+        config = self.diffusion_model.config
+        return super().state_dict_for_saving(*parts, **named) | generation_documents(config)
+
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """The condition as a handle."""
         return {KEY: BranchCond(kwargs[KEY] if KEY in kwargs else read(kwargs, self))}
@@ -262,6 +268,8 @@ class LightFusionLatent(comfy.latent_formats.LatentFormat):
 class LightFusionSettings(comfy.supported_models_base.BASE):
     """ComfyUI's description of a model."""
 
+    # where the host's own files have a Qwen2.5-VL
+    text_encoder_key_prefix: ClassVar[list[str]] = ["text_encoders.qwen25_7b."]
     unet_extra_config: ClassVar[dict[str, Any]] = {}
     supported_inference_dtypes: ClassVar[list[torch.dtype]] = [torch.bfloat16, torch.float32]
 

@@ -14,6 +14,7 @@ from ...lightfusion_core.errors import InputError
 from ...lightfusion_core.images import rgb, to_pil
 from ...lightfusion_core.understanding.tokenizer import Tokenizer
 from ...lightfusion_core.understanding.vision import Reference, vit_pixels
+from .saving import understanding_documents
 
 _READ = frozenset({"skip_template"})
 _WITHOUT_MEANING = frozenset({"llama_template", "min_length", "prevent_empty_text", "thinking"})
@@ -96,7 +97,8 @@ class TextTokens:
         return self.tokenizer.decode(token_ids)
 
     def state_dict(self) -> dict[str, Tensor]:
-        return {}
+        """What a saved CLIP needs beside its weights to be loaded again."""
+        return understanding_documents(self.config, self.tokenizer)
 
 
 def check_options(options: dict[str, Any]) -> None:

@@ -17,6 +17,7 @@ import comfy.sd
 import torch
 from torch import Tensor, nn
 
+from ...lightfusion_core.checkpoints.keys import published
 from ...lightfusion_core.checkpoints.loader import load_vae as load_core_vae
 from ...lightfusion_core.checkpoints.reader import Checkpoint
 from ...lightfusion_core.config import ModelConfig
@@ -88,6 +89,12 @@ class LightFusionVAE(comfy.sd.VAE):
         """The host's, with tiles of half as many latents: these stand for twice as many pixels a side as those that
         it was written for, and it comes here when memory was too little for the whole."""
         return super().decode_tiled_(samples, tile_x, tile_y, overlap)
+
+    def get_sd(self) -> dict[str, Tensor]:
+        """The weights under Wan's own names, which other loaders of a Wan2.2 VAE read too."""
+        depth = self.config.vae.num_res_blocks
+        weights = self.first_stage_model.model.state_dict()
+        return {published("vae", name, depth): tensor for name, tensor in weights.items()}
 
 
 @contextmanager
