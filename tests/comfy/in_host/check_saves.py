@@ -1,0 +1,134 @@
+"""What the host's save nodes write of our parts, loaded again: the same picture, bit for bit."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import comfy.model_management
+import folder_paths
+import torch
+from harness import ksample, largest, node, pack, raised, with_lora
+from torch import Tensor
+
+import nodes
+
+LORA = "wan.safetensors"
+OWN = "from the model"
+
+
+def _load(model: str, understanding: str = OWN, vae: str = OWN, dtype: str = "default") -> tuple[Any, Any, Any]:
+    return pack("nodes.native.loading").load(model, understanding, vae, dtype)
+
+
+@contextmanager
+def _saving() -> Iterator[Callable[..., str]]:
+    """A function that runs a save node, moves its file into a model folder, as a person does, and gives the file's
+    name there; the files are gone at the end."""
+    moved: list[Path] = []
+
+    def save(name: str, folder: str, **parts: Any) -> str:
+        root = Path(folder_paths.get_folder_paths(folder)[0])
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory() as made:
+            saver = nodes.NODE_CLASS_MAPPINGS[name]()
+            saver.output_dir = made
+            saver.save(**parts, filename_prefix=f"{folder}/{name}")
+            (file,) = Path(made, folder).glob("*.safetensors")
+            moved.append(root / f"{len(moved)}_{file.name}")
+            shutil.copyfile(file, moved[-1])
+        folder_paths.filename_list_cache.clear()
+        return moved[-1].name
+
+    try:
+        yield save
+    finally:
+        for file in moved:
+            file.unlink()
+        folder_paths.filename_list_cache.clear()
+
+
+def _picture(parts: tuple[Any, Any, Any]) -> Tensor:
+    """A picture that every part has a hand in."""
+    model, clip, vae = parts
+    positive, negative = (node("CLIPTextEncode", clip=clip, text=text)[0] for text in ("a blue square", ""))
+    latent = node("LightFusionEmptyLatent", model=model, width=128, height=96, batch_size=1)[0]
+    return vae.decode(ksample(model, latent, positive=positive, negative=negative, steps=3))
+
+
+def _again(parts: tuple[Any, Any, Any], dtype: str) -> dict[str, float]:
+    """The largest difference of a picture drawn by one saved file, and by three."""
+    model, clip, vae = parts
+    before = _picture(parts)
+    with _saving() as save:
+        whole = save("CheckpointSave", "lightfusion", model=model, clip=clip, vae=vae)
+        names = (
+            save("ModelSave", "diffusion_models", model=model),
+            save("CLIPSave", "text_encoders", clip=clip),
+            save("VAESave", "vae", vae=vae),
+        )
+        found = {
+            "whole": largest(_picture(_load(whole, dtype=dtype)) - before),
+            "parts": largest(_picture(_load(*names, dtype=dtype)) - before),
+        }
+    assert set(found.values()) == {0.0}, found
+    return found
+
+
+def check_saved_files_draw_the_same_picture() -> dict[str, Any]:
+    """Of nano and a random model of another size, in every way that weights are held; and of a coupled one."""
+    nano = pack("nodes.folders").NANO
+    cases = [(nano, "default"), (nano, "fp8_e4m3fn"), ("tiny/", "bfloat16"), ("coupled/", "default")]
+    return {f"{name} {dtype}": _again(_load(name, dtype=dtype), dtype) for name, dtype in cases}
+
+
+def check_what_was_merged_is_saved() -> dict[str, Any]:
+    """A LoRA, a merge of models, and of text encoders; also where the model does not lie loaded."""
+    found: dict[str, Any] = {}
+    for dtype in ("default", "fp8_e4m3fn"):
+        model, clip, vae = _load("tiny/", dtype=dtype)
+        plain = _picture((model, clip, vae))
+        strong = with_lora(model, LORA)
+        merged = nodes.NODE_CLASS_MAPPINGS["ModelMergeSimple"]().merge(strong, model, ratio=0.5)[0]
+        other = _load("tiny/", dtype=dtype)[1].clone()
+        weights = {k: v for k, v in other.patcher.model_state_dict().items() if k.endswith("q_proj.weight")}
+        other.add_patches({k: ("diff", (torch.full_like(v, 0.05),)) for k, v in weights.items()}, 1.0, 1.0)
+        text = nodes.NODE_CLASS_MAPPINGS["CLIPMergeSimple"]().merge(clip, other, ratio=0.5)[0]
+        for case, parts in {"LoRA": (strong, clip, vae), "merges": (merged, text, vae)}.items():
+            assert largest(_picture(parts) - plain) > 0, f"{case} changes nothing, and so shows nothing"
+            comfy.model_management.unload_all_models()
+            found[f"{case} {dtype}"] = _again(parts, dtype)
+    return found
+
+
+def check_the_engine_takes_saved_files() -> dict[str, Any]:
+    """`lightfusion inspect`, `convert` and `LightFusion.load` read what the host wrote."""
+    inspect = pack("lightfusion_core.checkpoints.report").inspect
+    model, clip, vae = _load(pack("nodes.folders").NANO)
+    with _saving() as save, tempfile.TemporaryDirectory() as converted:
+        name = save("CheckpointSave", "lightfusion", model=model, clip=clip, vae=vae)
+        file = folder_paths.get_full_path("lightfusion", name)
+        text = save("CLIPSave", "text_encoders", clip=clip)
+        reports = [inspect(file), inspect(folder_paths.get_full_path("text_encoders", text))]
+        assert all(report.is_sound for report in reports), [str(report) for report in reports]
+        pack("lightfusion_core.checkpoints.convert").Converter(file, converted).run()
+        for path in (file, converted):
+            engine = pack("lightfusion_core").LightFusion.load(path, device="cpu")
+            assert engine.tokenizer is not None
+            assert engine.config == model.model.diffusion_model.config
+    return {"kinds": [report.kind for report in reports]}
+
+
+def check_a_saved_part_alone_says_what_is_missing() -> str:
+    """A saved MODEL without the rest, and a saved VAE for a model."""
+    model, _, vae = _load("tiny/")
+    with _saving() as save:
+        message = raised(lambda: _load(save("ModelSave", "diffusion_models", model=model)))
+        wrong = raised(lambda: _load(save("VAESave", "diffusion_models", vae=vae)))
+    assert "no understanding tower" in message, message
+    assert "no generation tower" in wrong, wrong
+    return message
