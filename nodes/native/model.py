@@ -38,6 +38,7 @@ from .references import read, read_conditions
 from .saving import generation_documents
 from .scaled import ScaledOperations
 from .shapes import as_pictures, cropped, in_tokens
+from .step_cache import mixes_branches
 from .telling import tell
 
 RUN = "lightfusion_run"
@@ -105,8 +106,11 @@ class LightFusionNet(GenerationTower):
             comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options or {}
         )
         executor = comfy.patcher_extension.WrapperExecutor.new_class_executor(self._forward, self, wrappers)
+        calls = [(x, timestep, lightfusion, transformer_options or {})]
+        if transformer_options and mixes_branches(transformer_options):
+            calls = _branch_by_branch(x, timestep, lightfusion, transformer_options)
         # a copy: wrappers and patches may write into what is the sampler's own
-        return executor.execute(x.clone(), timestep, context, lightfusion, transformer_options or {})
+        return torch.cat([executor.execute(rows.clone(), times, context, *rest) for rows, times, *rest in calls])
 
     def _forward(
         self,
@@ -126,6 +130,17 @@ class LightFusionNet(GenerationTower):
         hooks = hooks_of(transformer_options, comfy_attention, len(self.blocks))
         run.tell_unused(unused_patches(transformer_options, hooks), len(self.blocks))
         return cropped(self.velocity(noisy, _timestep(transformer_options, timestep), contexts[0], rows, hooks), x)
+
+
+def _branch_by_branch(
+    x: Tensor, timestep: Tensor, batched: BatchedBranches, options: dict[str, Any]
+) -> list[tuple[Tensor, Tensor, BatchedBranches, dict[str, Any]]]:
+    """One call of the network as a call for each of its branches."""
+    count = len(batched.branches)
+    parts = zip(x.chunk(count), timestep.chunk(count), batched.branches, options["uuids"], strict=True)
+    return [
+        (rows, times, BatchedBranches([branch]), {**options, "uuids": [uuid]}) for rows, times, branch, uuid in parts
+    ]
 
 
 def _timestep(transformer_options: dict[str, Any], timestep: Tensor) -> int:

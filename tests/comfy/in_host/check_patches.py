@@ -107,8 +107,9 @@ def check_step_caches_keep_the_picture() -> dict[str, str]:
                 with counted_steps() as calls:
                     picture = _decoded(vae, sample(model, latent, name=NANO, steps=20))
                 apart = float((picture - whole).abs().mean()) * 255
-                found[f"{sampler}, {batch}, {cache}"] = f"{20 - len(calls)} skipped, {apart:.2f} of 255"
-                assert len(calls) <= 12, found
+                skipped = 20 - sum(calls) // (2 * batch)  # rows, since branches may come one at a time
+                found[f"{sampler}, {batch}, {cache}"] = f"{skipped} skipped, {apart:.2f} of 255"
+                assert skipped >= 8, found
                 assert 0 < apart <= 2, found
     return found
 
