@@ -12,6 +12,7 @@ from torch import Tensor
 
 from ...lightfusion_core.errors import InputError
 from ...lightfusion_core.sampling.schedule import Schedule
+from .idle import idle_nodes
 from .telling import tell
 
 SCHEDULE = "lightfusion_schedule"
@@ -29,6 +30,8 @@ def prepare(executor: Any, noise: Tensor, latent: Tensor, sampler: Any, sigmas: 
     check_sampling(guider.model_patcher, exact=schedule is not None)
     check_levels(sigmas)
     check_windows(guider.model_options)
+    for kind in idle_nodes():
+        tell(f"{kind} changes the layers of a U-Net, and a LightFusion model has none of them: bypass it.")
     if schedule is not None:
         guider.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
         guider.model_options.setdefault("transformer_options", {})[SCHEDULE] = schedule
