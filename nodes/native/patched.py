@@ -31,7 +31,7 @@ def prepare(executor: Any, noise: Tensor, latent: Tensor, sampler: Any, sigmas: 
     check_levels(sigmas)
     check_windows(guider.model_options)
     for kind in idle_nodes():
-        tell(f"{kind} changes the layers of a U-Net, and a LightFusion model has none of them: bypass it.")
+        tell(f"{kind}: no effect on this model. It changes layers that only U-Nets have: bypass the node.")
     if schedule is not None:
         guider.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
         guider.model_options.setdefault("transformer_options", {})[SCHEDULE] = schedule
