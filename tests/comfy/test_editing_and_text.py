@@ -163,12 +163,19 @@ def test_a_cancelled_batch_goes_on_where_it_was(client: Client) -> None:
     assert len(client.images(rest, SAVE)) == 3
 
 
+def test_the_empty_mask_of_an_opaque_picture_is_none(client: Client) -> None:
+    """LoadImage gives one of 64x64 for a picture without transparency."""
+    plain, masked = (run(client, edit_graph(client, **mask)) for mask in ({}, {"mask": ["image", 1]}))
+    first, second = (np.asarray(client.images(result, SAVE)[0]) for result in (plain, masked))
+    assert np.array_equal(first, second)
+
+
 def test_wrong_masks_are_explained_on_the_edit(client: Client) -> None:
-    """LoadImage gives an empty mask of 64x64 for a picture without transparency."""
-    graph = edit_graph(client, mask=["image", 1])
+    graph = edit_graph(client, mask=["mask", 0])
+    graph["mask"] = node("SolidMask", value=1.0, width=80, height=48)
     result = client.run(graph)
     assert result.failure is not None and result.failure.node == EDIT
-    assert "64x64" in result.failure.message
+    assert "80x48" in result.failure.message
 
 
 def test_an_answer_is_told_as_it_grows(client: Client) -> None:

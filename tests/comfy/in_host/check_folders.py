@@ -84,7 +84,7 @@ def check_a_missing_part_is_named() -> list[str]:
 def check_a_file_without_a_tokenizer_reads_as_qwen_does() -> list[int]:
     """The host brings Qwen2.5's tokenizer: its special tokens are those of the published model."""
     model, clip, _ = load_again("untokenized/")
-    ids = clip.tokenize("a red circle")
+    (ids,) = clip.tokenize("a red circle").texts
     special = model.model.diffusion_model.config.special_tokens
     assert (ids[0], ids[-1]) == (special.bos_token_id, special.eos_token_id) == (151644, 151645), ids
     assert len(ids) == 5, ids  # three words, each one token of Qwen2.5's, between the two
