@@ -13,6 +13,7 @@ import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...lightfusion_core.checkpoints.loader import is_coupled
+from ...lightfusion_core.checkpoints.memory import dtype_on_cpu
 from ...lightfusion_core.checkpoints.model import find_tokenizer, open_model, read_config
 from ...lightfusion_core.checkpoints.reader import Checkpoint
 from ...lightfusion_core.config import ModelConfig
@@ -77,7 +78,8 @@ def load(
 
 def _clip(checkpoint: Checkpoint, config: ModelConfig, coupled: bool) -> comfy.sd.CLIP:
     device = comfy.model_management.text_encoder_device()
-    dtype = torch.float32 if comfy.model_management.is_device_cpu(device) else torch.bfloat16
+    on_cpu = comfy.model_management.is_device_cpu(device)
+    dtype = dtype_on_cpu(checkpoint, ["understanding"]) if on_cpu else torch.bfloat16
     file = find_tokenizer(checkpoint, None) or _shipped_tokenizer()
     return load_clip(checkpoint, config, Tokenizer(file, config.special_tokens), dtype, coupled)
 
