@@ -98,3 +98,13 @@ def _problems(nodes: list[tuple[_Part, bool, list[_Part]]], frames: list[_Part])
         if framed and not any(frame.holds(node) for frame in frames):
             yield f"{node} leaves its frame"
         yield from (f"{node} lies over {frame}" for frame in frames if frame.meets(node) and not frame.holds(node))
+
+
+def problems_at_rest(editor: Editor) -> list[str]:
+    """`problems`, once the nodes have their sizes, which takes a busy machine its time."""
+    for _ in range(8):
+        editor.rest(0.7)
+        found = problems(editor)
+        if not found:
+            break
+    return found

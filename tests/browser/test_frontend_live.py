@@ -168,7 +168,7 @@ def test_workflow_opens(editor: Editor, file: Path) -> None:
             editor.rest(1)
         editor.screenshot(f"{when}-{file.stem}")
         editor.rest(0.7)
-        assert geometry.problems(editor) == []
+        assert geometry.problems_at_rest(editor) == []
         assert editor.warnings() == []
     assert [error for error in editor.page.errors[before:] if "Failed to load resource" not in error] == []
 

@@ -83,18 +83,8 @@ def test_workflows_stand_in_order(editor: Editor) -> None:
     for file in WORKFLOWS:
         editor.load(json.loads(file.read_text(encoding="utf-8")))
         editor.fit()
-        found[file.stem] = _at_rest(editor)
+        found[file.stem] = geometry.problems_at_rest(editor)
     assert {name: problems for name, problems in found.items() if problems} == {}
-
-
-def _at_rest(editor: Editor) -> list[str]:
-    """What is out of order once the nodes have their sizes, which takes a busy machine its time."""
-    for _ in range(8):
-        editor.rest(0.7)
-        found = geometry.problems(editor)
-        if not found:
-            break
-    return found
 
 
 def test_disorder_is_noticed(editor: Editor) -> None:
