@@ -87,6 +87,9 @@ class BranchContext:
 
     def complete(self, layer: int, k: Tensor, v: Tensor) -> KeyValue:
         """Write this step's last tokens (1, H, n, head_dim) and return all keys and values."""
+        if torch.is_grad_enabled():  # rows that share a branch would write over what the way back still needs
+            fixed = self.keys[layer][:, :, : -k.shape[2]], self.values[layer][:, :, : -v.shape[2]]
+            return _concat([fixed, (k, v)])
         self.keys[layer][:, :, -k.shape[2] :] = k
         self.values[layer][:, :, -v.shape[2] :] = v
         return self.keys[layer], self.values[layer]

@@ -103,7 +103,7 @@ class GenerationTower(nn.Module):
     def velocity(
         self,
         x: Tensor,
-        timestep: int,
+        timestep: int | Sequence[int],
         context: Context,
         branches: Sequence[BranchContext],
         hooks: StepHooks | None = None,
@@ -112,7 +112,7 @@ class GenerationTower(nn.Module):
 
         Args:
             x: noisy normalised latents (R, C, 1, h, w), float32.
-            timestep: 0 to 999, the noise level of every row.
+            timestep: 0 to 999, the noise level of every row, or one for each.
             context: the run's context, built for this latent size.
             branches: the branch of each of the R rows, out of `context.branches`.
             hooks: a host's part in the step.
@@ -121,7 +121,8 @@ class GenerationTower(nn.Module):
             (R, C, 1, h, w) float32.
         """
         stream = self.embed(x)
-        embedding, modulation = self.embed_time(context.clock[timestep : timestep + 1])
+        one = isinstance(timestep, int)
+        embedding, modulation = self.embed_time(context.clock[timestep : timestep + 1] if one else context.clock[timestep])
         rope = context.row_ropes(branches)
         markers = [branch.markers.start() for branch in branches if branch.markers]
         for i in range(max(len(self.blocks), len(self.mm_attn_layers))):

@@ -120,7 +120,13 @@ class LightFusionNet(GenerationTower):
         lightfusion: BatchedBranches,
         transformer_options: dict[str, Any],
     ) -> Tensor:
-        run: Run = transformer_options.get(RUN) or Run()
+        training = torch.is_grad_enabled()
+        if training and torch.is_autocast_enabled(x.device.type):  # the tower says by itself what it computes in
+            with torch.autocast(x.device.type, enabled=False):
+                return self._forward(x, timestep, context, lightfusion, transformer_options)
+        carried: Run = transformer_options.get(RUN) or Run()
+        # every step of a training changes weights that the context is made with, and gradients go through it
+        run = Run() if training else carried
         branches = lightfusion.branches
         patch = self.config.dit.patch_size
         noisy = in_tokens(as_pictures(x), patch)
@@ -128,7 +134,7 @@ class LightFusionNet(GenerationTower):
         contexts = [run.branch(self, branch, *size, x.device, transformer_options) for branch in branches]
         rows = [made.branches[0] for made in contexts for _ in range(len(x) // len(branches))]
         hooks = hooks_of(transformer_options, comfy_attention, len(self.blocks))
-        run.tell_unused(unused_patches(transformer_options, hooks), len(self.blocks))
+        carried.tell_unused(unused_patches(transformer_options, hooks), len(self.blocks))
         return cropped(self.velocity(noisy, _timestep(transformer_options, timestep), contexts[0], rows, hooks), x)
 
 
@@ -143,13 +149,16 @@ def _branch_by_branch(
     ]
 
 
-def _timestep(transformer_options: dict[str, Any], timestep: Tensor) -> int:
-    """The integer timestep: the one that our own solver names, or the level's (stock samplers give the
-    same level to the whole batch)."""
+def _timestep(transformer_options: dict[str, Any], timestep: Tensor) -> int | list[int]:
+    """The integer timestep: the one that our own solver names, or the level's; one for each row where they differ, as
+    they do in a training (samplers give the same level to the whole batch)."""
     if TIMESTEP in transformer_options:
         return transformer_options[TIMESTEP]
     sigmas = transformer_options.get("sigmas")
-    return timestep_of(float(timestep[0]) / 1000 if sigmas is None else float(sigmas[0]))
+    levels = (timestep.detach() / 1000 if sigmas is None else sigmas.detach()).flatten().tolist()
+    if len(set(levels)) == 1:
+        return timestep_of(levels[0])
+    return [timestep_of(level) for level in levels] * (len(timestep) // len(levels))
 
 
 class Run:

@@ -28,7 +28,8 @@ def prepare(executor: Any, noise: Tensor, latent: Tensor, sampler: Any, sigmas: 
     check_objects(guider.model_patcher)
     schedule: Schedule | None = getattr(sigmas, SCHEDULE, None)
     check_sampling(guider.model_patcher, exact=schedule is not None)
-    check_levels(sigmas)
+    if not torch.is_grad_enabled():  # a training hands over its pictures' numbers there
+        check_levels(sigmas)
     check_windows(guider.model_options)
     for kind in idle_nodes():
         tell(f"{kind}: no effect on this model. It changes layers that only U-Nets have: bypass the node.")
