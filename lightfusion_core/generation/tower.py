@@ -121,8 +121,8 @@ class GenerationTower(nn.Module):
             (R, C, 1, h, w) float32.
         """
         stream = self.embed(x)
-        one = isinstance(timestep, int)
-        embedding, modulation = self.embed_time(context.clock[timestep : timestep + 1] if one else context.clock[timestep])
+        levels = slice(timestep, timestep + 1) if isinstance(timestep, int) else list(timestep)
+        embedding, modulation = self.embed_time(context.clock[levels])
         rope = context.row_ropes(branches)
         markers = [branch.markers.start() for branch in branches if branch.markers]
         for i in range(max(len(self.blocks), len(self.mm_attn_layers))):
