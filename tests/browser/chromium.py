@@ -111,6 +111,8 @@ class Page:
         self._calls = 0
         for domain in ("Page", "Runtime", "Log"):
             self.call(f"{domain}.enable")
+        # a tab behind another draws no frames: what moves with the canvas would be left where it was
+        self.call("Emulation.setFocusEmulationEnabled", enabled=True)
         self.call("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
 
     def close(self) -> None:
