@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import comfy.model_patcher
+import comfy.patcher_extension
 import comfy.samplers
 import comfy.utils
 import torch
@@ -19,6 +20,8 @@ SCHEDULE = "lightfusion_schedule"
 """The attribute that carries an exact schedule on its SIGMAS, and its name in a run's transformer options."""
 
 _SAMPLING = "model_sampling"
+_WRAPPERS_OF_OTHER_MODELS = {"hidream_o1_patch_seam_smoothing": "HiDreamO1PatchSeamSmoothing"}
+"""Wrappers around the network that count in another model's pixels, and the nodes that set them."""
 
 
 def prepare(executor: Any, noise: Tensor, latent: Tensor, sampler: Any, sigmas: Tensor, *rest: Any, **more: Any) -> Any:
@@ -31,6 +34,7 @@ def prepare(executor: Any, noise: Tensor, latent: Tensor, sampler: Any, sigmas: 
     if not torch.is_grad_enabled():  # a training hands over its pictures' numbers there
         check_levels(sigmas)
     check_windows(guider.model_options)
+    check_wrappers(guider.model_options)
     for kind in idle_nodes():
         tell(f"{kind}: no effect on this model. It changes layers that only U-Nets have: bypass the node.")
     if schedule is not None:
@@ -55,6 +59,17 @@ def check_windows(model_options: dict[str, Any]) -> None:
             "A node splits the drawing into context windows, as for a long video, and a LightFusion model draws "
             "pictures: remove that node."
         )
+
+
+def check_wrappers(model_options: dict[str, Any]) -> None:
+    """Refuse what moves the picture as another model's patches lie. Raises InputError."""
+    wrappers = model_options.get("transformer_options", {}).get("wrappers", {})
+    for name in wrappers.get(comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, {}):
+        if name in _WRAPPERS_OF_OTHER_MODELS:
+            raise InputError(
+                f"{_WRAPPERS_OF_OTHER_MODELS[name]} counts in another model's pixels, where a LightFusion model draws "
+                "latents: bypass it."
+            )
 
 
 def check_objects(patcher: comfy.model_patcher.ModelPatcher) -> None:
