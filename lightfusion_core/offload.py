@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import gc
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from importlib.util import find_spec
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from .errors import CapabilityError, DeviceMemoryError, InputError
+from .turns import Turn
 from .understanding.tower import UnderstandingTower
 
 log = logging.getLogger(__name__)
@@ -29,7 +31,9 @@ HOME = torch.device("cpu")
 
 
 class Residency:
-    """Where a model's parts are.
+    """Where a model's parts are, and whose turn it is to use them: one thread at a time computes.
+
+    A part stays on the device until the last of those who use it is done.
 
     Args:
         device: where they run.
@@ -47,30 +51,38 @@ class Residency:
         check_mode(mode)
         self.device, self.mode, self.tile = device, mode, _TILE if mode == "groups" else None
         self._towers, self._others = list(towers), list(others)
-        self._inside: set[nn.Module] = set()
+        self.turn = Turn()
+        self._uses: Counter[nn.Module] = Counter()
+        self._homes: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
         self._tell_towers(mode is not None)
         if mode == "groups":
             self._stream()
 
     def run(
-        self, what: str, parts: Sequence[nn.Module], work: Callable[[], _Result], forget: Callable[[], None]
+        self,
+        what: str,
+        parts: Sequence[nn.Module],
+        work: Callable[[], _Result],
+        forget: Callable[[], None],
+        watched: Watched | None = None,
     ) -> _Result:
         """Do `work` with these parts on the device, and once more with offloading and tiles where its memory does not
-        suffice.
+        suffice. Other threads wait meanwhile.
 
         Args:
             what: names the work in the log and in the error.
             forget: drops what is kept on the device for a next request.
+            watched: the caller's function that `work` calls. What it raises is not the device's, whatever it says.
 
         Raises:
             DeviceMemoryError: the memory does not suffice then either.
         """
         for attempt in (nullcontext, self.tightened):
             try:
-                with attempt(), self.using(*parts):
+                with self.turn, attempt(), self.using(*parts):
                     return work()
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if not is_out_of_memory(error) or (watched is not None and error is watched.raised):
                     raise
                 said = str(error).partition("\n")[0].rstrip(".")
             # Here, and not above: the error holds the frames of what ran, and they hold its tensors
@@ -86,19 +98,32 @@ class Residency:
     @contextmanager
     def using(self, *parts: nn.Module | None) -> Iterator[None]:
         """Have these parts on the device while the block runs."""
-        entering = [part for part in parts if part is not None and self._moves(part) and part not in self._inside]
-        homes: list[tuple[Tensor, Tensor]] = []
-        self._inside.update(entering)
+        brought: list[nn.Module] = []
         try:
-            for part in entering:
-                for tensor in _tensors(part):
-                    homes.append((tensor, tensor.data))
-                    tensor.data = _moved(tensor.data, self.device)
+            with self.turn:
+                for part in parts:
+                    if part is not None and self._moves(part):
+                        brought.append(part)
+                        self._bring(part)
             yield
         finally:
-            for tensor, home in homes:
+            with self.turn:
+                for part in brought:
+                    self._leave(part)
+
+    def _bring(self, part: nn.Module) -> None:
+        self._uses[part] += 1
+        if self._uses[part] == 1:
+            homes = self._homes[part] = []
+            for tensor in _tensors(part):
+                homes.append((tensor, tensor.data))
+                tensor.data = _moved(tensor.data, self.device)
+
+    def _leave(self, part: nn.Module) -> None:
+        self._uses[part] -= 1
+        if not self._uses[part]:
+            for tensor, home in self._homes.pop(part):
                 tensor.data = home
-            self._inside.difference_update(entering)
 
     @contextmanager
     def tightened(self) -> Iterator[None]:
@@ -155,6 +180,21 @@ class Residency:
     def _unstream(self) -> None:
         for tower in self._towers:
             _remove_hooks(tower, (_STREAMING,))
+
+
+class Watched:
+    """A caller's function, and what it last raised."""
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self.function = function
+        self.raised: BaseException | None = None
+
+    def __call__(self, *arguments: Any) -> None:
+        try:
+            self.function(*arguments)
+        except BaseException as error:
+            self.raised = error
+            raise
 
 
 _TILE = 512

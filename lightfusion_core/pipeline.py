@@ -26,10 +26,11 @@ from .generation.layers import Attention, Layers, TorchLayers, attention
 from .generation.scaled import ScaledLayers
 from .generation.tower import GenerationTower
 from .generation.vae import ImageVAE
-from .offload import HOME, Residency, check_mode
+from .offload import HOME, Residency, Watched, check_mode
 from .sampling.guidance import Guidance
 from .sampling.loop import GuidedVelocity, Sampling, make_noise, sample
 from .sampling.solvers import OnStep
+from .turns import Turn
 from .understanding.answer import THINK_SYSTEM, Answerer, BoundedWriter, Decoding, open_writer
 from .understanding.encoder import Encoder
 from .understanding.tokenizer import Tokenizer
@@ -51,17 +52,22 @@ _Stream = TypeVar("_Stream", bound=Callable[..., Iterator[str]])
 
 
 def _streamed(method: _Stream) -> _Stream:
-    """A method whose weights must be on the device for as long as its pieces are asked for."""
+    """A method whose pieces are made one at a time, each in its turn, and whose weights must be on the device for as
+    long as they are asked for."""
 
     @wraps(method)
     def stream(self: LightFusion, *arguments: Any, **named: Any) -> Iterator[str]:
+        turn = self.residency.turn
         if self.residency.mode is None:
-            return method(self, *arguments, **named)
+            with turn:
+                return _in_turns(method(self, *arguments, **named), turn)
 
         def pieces() -> Iterator[str]:
             with self.residency.using(self.understanding, self.generation if self.generation.coupled else None):
                 try:
-                    yield from method(self, *arguments, **named)
+                    with turn:
+                        made = method(self, *arguments, **named)
+                    yield from _in_turns(made, turn)
                 finally:
                     self._forget()
 
@@ -70,11 +76,23 @@ def _streamed(method: _Stream) -> _Stream:
     return stream  # type: ignore[return-value]  # the same signature
 
 
+def _in_turns(pieces: Iterator[str], turn: Turn) -> Iterator[str]:
+    while True:
+        with turn:
+            piece = next(pieces, None)
+        if piece is None:
+            return
+        yield piece
+
+
 class LightFusion:
     """One loaded model.
 
     Use `LightFusion.load`. Methods run without gradients; a model holds no state between calls but the
     last image prefixes that it encoded, to draw and to chat.
+
+    Several threads may share one model: each phase of a request (reading, drawing, decoding, a piece of an answer) has
+    its turn, and the others wait. So a callback must not wait for another thread that uses the same model.
     """
 
     def __init__(
@@ -241,12 +259,13 @@ class LightFusion:
             noise = make_noise(shape, range(seed, seed + batch))
         start = noise.to(self.device)
         latent, mask = (given if given is None else given.to(self.device) for given in (latent, mask))
+        watched = None if on_step is None else Watched(on_step)
 
         def draw() -> Tensor:
             velocity = self.guided(conditioning, width, height, guidance)
-            return sample(velocity, start, sampling, latent=latent, mask=mask, on_step=on_step)
+            return sample(velocity, start, sampling, latent=latent, mask=mask, on_step=watched)
 
-        return self.residency.run("drawing", self._drawing_parts(), draw, self._forget)
+        return self.residency.run("drawing", self._drawing_parts(), draw, self._forget, watched)
 
     @torch.no_grad()
     def decode(self, latent: Tensor, tile: int | None = None) -> Tensor:

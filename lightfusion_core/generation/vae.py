@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import VAEConfig
+from ..turns import Turn
 
 
 def build_autoencoder(config: VAEConfig) -> nn.Module:
@@ -32,7 +33,11 @@ def build_autoencoder(config: VAEConfig) -> nn.Module:
 
 
 class ImageVAE(nn.Module):
-    """The autoencoder with the latent statistics that diffusers leaves to its callers."""
+    """The autoencoder with the latent statistics that diffusers leaves to its callers.
+
+    Several threads may share it: diffusers keeps a run's features and tiles on its model, so one picture is coded at a
+    time.
+    """
 
     model: Any  # diffusers' class, whose attributes torch's types do not know
 
@@ -40,6 +45,7 @@ class ImageVAE(nn.Module):
         super().__init__()
         self.config = config
         self.model = build_autoencoder(config)
+        self._turn = Turn()
 
     @property
     def device(self) -> torch.device:
@@ -58,8 +64,9 @@ class ImageVAE(nn.Module):
     def encode(self, pixels: Tensor, tile: int | None = None) -> Tensor:
         """Pixels (B, 3, H, W) in -1..1, sides multiples of the stride, to normalised latents
         (B, C, 1, H / stride, W / stride) float32. The mean is taken, nothing is drawn; `tile` as for `decode`."""
-        self._set_tile(tile)
-        posterior = self.model.encode(pixels.unsqueeze(2).to(self.device, self.dtype)).latent_dist
+        with self._turn:
+            self._set_tile(tile)
+            posterior = self.model.encode(pixels.unsqueeze(2).to(self.device, self.dtype)).latent_dist
         mean, std = self._statistics()
         return (posterior.mode().float() - mean) / std
 
@@ -71,8 +78,9 @@ class ImageVAE(nn.Module):
         """
         mean, std = self._statistics()
         latent = (latent.to(self.device).float() * std + mean).to(self.dtype)
-        self._set_tile(tile)
-        pixels = self.model.decode(latent, return_dict=False)[0]
+        with self._turn:
+            self._set_tile(tile)
+            pixels = self.model.decode(latent, return_dict=False)[0]
         return (pixels[:, :, 0].float() / 2 + 0.5).clamp(0, 1).permute(0, 2, 3, 1).contiguous()
 
     def _set_tile(self, tile: int | None) -> None:
