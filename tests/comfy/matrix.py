@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.comfy.host import Client, Server
-from tests.comfy.table import ACTS, FOREIGN, REFUSED, SILENT, TOLD, Row, read
+from tests.comfy.table import ACTS, FOREIGN, REFUSED, TOLD, Row, read
 from tools.comfyui import PACK, checkouts
 
 DOCUMENT = PACK / "docs" / "COMPATIBILITY.md"
@@ -70,7 +70,6 @@ _WORDS = {
     REFUSED: "refused",
     TOLD: "no effect, and says so",
     FOREIGN: "other models",
-    SILENT: "no effect, not said yet",
 }
 _INTRODUCTION = """\
 # ComfyUI's own nodes with LightFusion
@@ -84,7 +83,6 @@ line here, and is one of these:
   that it has no effect.
 - **other models**: it loads, prepares or reads what another kind of model needs: other files, video, sound, 3D. Wired
   in anyway, the graph stops or a warning says so.
-- **no effect, not said yet**: a gap. The picture is drawn as without the node, and nothing says so.
 
 Nodes that call a service over the network are not in the list. The list is kept by
 a test that runs every line on each of these versions, and that fails by name where a new one brings a node that nobody

@@ -11,7 +11,7 @@ import torch
 from graphs import node
 from host import Client, Failure, Graph, RefusedError, Server
 from PIL import Image, ImageDraw
-from table import ACTS, FOREIGN, REFUSED, SILENT, TOLD, Row
+from table import ACTS, FOREIGN, REFUSED, TOLD, Row
 from wiring import (
     CONSUMERS,
     FOLDER,
@@ -54,6 +54,7 @@ class Seen:
         into: the consumer behind the node; empty where the node's own output was measured.
         numbers: what the probe measured.
         failure: the error that the graph ended with.
+        at: the class of the node that failed.
         invalid: why the server did not run the graph.
         said: what the pack wrote to ComfyUI's log meanwhile.
     """
@@ -62,6 +63,7 @@ class Seen:
     into: str
     numbers: Mapping[str, Any] = field(default_factory=dict)
     failure: Failure | None = None
+    at: str = ""
     invalid: str = ""
     said: str = ""
 
@@ -70,7 +72,7 @@ class Seen:
         if self.invalid:
             return f"{self.node} -> {where}: is not run: {self.invalid}"
         if self.failure:
-            return f"{self.node} -> {where}: {self.failure.kind}: {self.failure.message.strip()}"
+            return f"{self.node} -> {where}: {self.at}: {self.failure.kind}: {self.failure.message.strip()}"
         return f"{self.node} -> {where}: {dict(self.numbers)} {self.said}".rstrip()
 
 
@@ -91,11 +93,10 @@ def problem(row: Row, seen: Seen) -> str | None:
         told = seen.failure is None and not seen.invalid and seen.numbers["difference"] <= _SEEN
         if not told or not seen.said or row.says not in seen.said:
             answer = f"there should be no effect and a warning that says {row.says!r}"
-    elif row.verdict == SILENT:
-        if seen.failure or seen.invalid or seen.said or seen.numbers["difference"] > _SEEN:
-            answer = "this gap is closed: give the row another verdict"
     elif not seen.failure and not seen.invalid and not seen.said:
         answer = "no error was raised and nothing was said"
+    elif seen.failure and seen.failure.kind in _HOSTS_OWN and seen.at != row.node:
+        answer = f"{seen.at} meets it unprepared"
     return None if answer is None else f"{seen}: {answer}"
 
 
@@ -137,7 +138,8 @@ def _observe(client: Client, known: Mapping[str, Info], row: Row, into: str) -> 
         except RefusedError as error:
             return Seen(row.node, into, invalid=str(error))
         if result.failure is not None:
-            return Seen(row.node, into, failure=result.failure, said=_said(server, since))
+            at = graph.get(result.failure.node, {}).get("class_type", "")
+            return Seen(row.node, into, failure=result.failure, at=at, said=_said(server, since))
     shown = result.outputs.get(PROBE)
     return Seen(row.node, into, numbers=json.loads(shown["text"][0]) if shown else {}, said=_said(server, since))
 

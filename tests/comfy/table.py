@@ -13,8 +13,8 @@ import yaml
 
 FILE = Path(__file__).with_name("compatibility.yaml")
 
-ACTS, REFUSED, TOLD, FOREIGN, SILENT = "acts", "refused", "told", "foreign", "silent"
-VERDICTS = (ACTS, REFUSED, TOLD, FOREIGN, SILENT)
+ACTS, REFUSED, TOLD, FOREIGN = "acts", "refused", "told", "foreign"
+VERDICTS = (ACTS, REFUSED, TOLD, FOREIGN)
 
 
 @dataclass(frozen=True)
@@ -23,8 +23,7 @@ class Row:
 
     Attributes:
         verdict: `acts` as its description says; `refused` with an error of ours that names what to use instead;
-            `told`: no effect, and a warning says so; `foreign`: for other kinds of model, and refused;
-            `silent`: a gap, no effect and no word.
+            `told`: no effect, and a warning says so; `foreign`: for other kinds of model, and refused.
         text: for artists: what it does here, or what to use instead.
         wired: its inputs, where the kit's are not meant.
         after: a graph that runs before, as {class: inputs}.
