@@ -245,8 +245,8 @@ def _number(text: str) -> float:
 
 def _seed(text: str) -> int:
     seed = int(text)
-    if not 0 <= seed < 2**63:
-        raise argparse.ArgumentTypeError(f"a seed lies between 0 and 2^63 - 1, found {text}")
+    if not 0 <= seed < 2**64:  # the range of ComfyUI's seeds
+        raise argparse.ArgumentTypeError(f"a seed lies between 0 and 2^64 - 1, found {text}")
     return seed
 
 

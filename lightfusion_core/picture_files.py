@@ -12,7 +12,7 @@ import os
 import secrets
 import struct
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
 from .errors import InputError
 from .images import to_rgb
+from .infotext import infotext
 
 __all__ = ["load_image", "read_parameters", "save_png"]
 
@@ -55,18 +56,24 @@ def load_image(path: str | os.PathLike[str]) -> Image.Image:
         return _upright(to_rgb(image), image)
 
 
-def save_png(image: Image.Image, path: str | os.PathLike[str], parameters: Mapping[str, Any]) -> None:
+def save_png(
+    image: Image.Image, path: str | os.PathLike[str], parameters: Mapping[str, Any], new: bool = False
+) -> None:
     """Write `image` as an RGB PNG that carries `parameters`, whole or not at all.
 
-    The parameters stand as JSON in the text chunk `lightfusion` (what JSON has no form for, as text)
-    and as readable lines in `parameters`. Missing folders are made; an existing picture is replaced.
+    The parameters stand as JSON in the text chunk `lightfusion` (what JSON has no form for, as text), and those that
+    other tools know in `parameters`, in their form. Missing folders are made; an existing picture is replaced.
+
+    Args:
+        new: take a free name alone, which no other process can take meanwhile.
 
     Raises:
         InputError: the disk is full, the place may not be written, or `path` is no place for a file.
+        FileExistsError: `new`, and the name is taken.
     """
     buffer = io.BytesIO()
     to_rgb(image).save(buffer, format="PNG", pnginfo=_chunks(parameters))
-    _write_whole(Path(path), buffer.getvalue())
+    _write_whole(Path(path), buffer.getvalue(), _claim if new else os.replace)
 
 
 def read_parameters(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -93,17 +100,13 @@ def _chunks(parameters: Mapping[str, Any]) -> PngImagePlugin.PngInfo:
     chunks = PngImagePlugin.PngInfo()
     # Plain ASCII, so that the chunk is a tEXt that every tool reads.
     chunks.add_text(PARAMETERS_CHUNK, json.dumps(dict(parameters), default=str))
-    lines = (f"{name}: {_readable(value)}" for name, value in parameters.items())
-    # Lone surrogates (a file name that is not UTF-8) cannot be stored.
-    chunks.add_text(READABLE_CHUNK, "\n".join(lines).encode("utf-8", "replace").decode("utf-8"))
+    readable = infotext(parameters)
+    if readable is not None:
+        chunks.add_text(READABLE_CHUNK, readable)
     return chunks
 
 
-def _readable(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
-
-
-def _write_whole(path: Path, data: bytes) -> None:
+def _write_whole(path: Path, data: bytes, give_name: Callable[[Path, Path], None]) -> None:
     """Write a file so that `path` holds all of `data` or what it held before."""
     # The name does not grow with the target's, which may be as long as the file system allows.
     temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
@@ -117,14 +120,37 @@ def _write_whole(path: Path, data: bytes) -> None:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            os.replace(temporary, path)
+            give_name(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
+    except _TakenError:
+        raise FileExistsError(errno.EEXIST, "this name is taken", str(path)) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
             f"{path}: expected to save a picture of {len(data)} bytes, found: {reason}; {_remedy(error)}."
         ) from None
+
+
+class _TakenError(Exception):
+    """Another file has the name."""
+
+
+def _claim(temporary: Path, path: Path) -> None:
+    """Give a file a name that nothing else has. Raises _TakenError."""
+    try:
+        if os.name == "nt":
+            os.rename(temporary, path)  # replaces nothing there
+            return
+        os.link(temporary, path)
+    except FileExistsError:
+        raise _TakenError from None
+    except OSError:  # a file system without links
+        try:
+            open(path, "xb").close()
+        except FileExistsError:
+            raise _TakenError from None
+        os.replace(temporary, path)
 
 
 def _remedy(error: OSError | ValueError) -> str:

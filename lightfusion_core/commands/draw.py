@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from .console import Bar, progress
 from .request import Drawing, describe_drawing, load, mask, picture
-from .result import check_output, targets, tell
+from .result import check_output, deliver, tell
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -106,11 +106,9 @@ def _deliver(
     arguments: Namespace, pictures: Tensor, settings: dict[str, Any], seconds: float, load_seconds: float
 ) -> int:
     from ..images import to_pil
-    from ..picture_files import save_png
 
-    files = targets(arguments.output, arguments.prompt, arguments.batch)
-    for index, (file, one) in enumerate(zip(files, pictures, strict=True)):
-        save_png(to_pil(one), file, {**settings, "seed": arguments.seed + index})
+    parameters = [{**settings, "seed": arguments.seed + index} for index in range(len(pictures))]
+    files = deliver(arguments.output, arguments.prompt, [to_pil(one) for one in pictures], parameters)
     times = {"seconds": round(seconds, 3), "load_seconds": round(load_seconds, 3)}
     tell(arguments.json, files, {"seed": arguments.seed, **times, "settings": settings})
     return 0

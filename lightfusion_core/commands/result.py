@@ -6,26 +6,54 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, LightFusionError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 _FOLDER = Path("output")
 
 
-def targets(output: str | None, prompt: str, batch: int) -> list[Path]:
-    """The files that a batch goes to: as named (-1, -2 ... for several), or in output/ after the prompt,
-    beside what lies there already.
+def deliver(
+    output: str | None, prompt: str, pictures: Sequence[Image], parameters: Sequence[Mapping[str, Any]]
+) -> list[Path]:
+    """Save a batch with its parameters: as named (-1, -2 ... for several), or in output/ after the prompt, beside what
+    lies there already and what other runs save meanwhile. Gives the files.
 
     Raises:
-        InputError: a name that is not a PNG's.
+        InputError: a name that is not a PNG's, or a place that cannot be written.
     """
-    if output is None or _is_folder(output):
-        return _unused(_FOLDER if output is None else Path(output), prompt, batch)
-    return _numbered(png_name(output), batch)
+    if output is not None and not _is_folder(output):
+        files = _numbered(png_name(output), len(pictures))
+        _save(files, pictures, parameters)
+        return files
+    for files in _names(_FOLDER if output is None else Path(output), prompt, len(pictures)):
+        if not any(file.exists() for file in files) and _save(files, pictures, parameters, new=True):
+            return files
+    raise AssertionError  # names do not end
+
+
+def _save(
+    files: Sequence[Path], pictures: Sequence[Image], parameters: Sequence[Mapping[str, Any]], new: bool = False
+) -> bool:
+    """Save all, or with `new` none where a name is taken by then."""
+    from ..picture_files import save_png
+
+    saved: list[Path] = []
+    for file, picture, settings in zip(files, pictures, parameters, strict=True):
+        try:
+            save_png(picture, file, settings, new)
+        except FileExistsError:
+            for mine in saved:
+                mine.unlink(missing_ok=True)
+            return False
+        saved.append(file)
+    return True
 
 
 def check_output(output: str | None) -> None:
@@ -60,13 +88,11 @@ def _numbered(path: Path, batch: int) -> list[Path]:
     return [path.with_name(f"{path.stem}-{number}{path.suffix}") for number in range(1, batch + 1)]
 
 
-def _unused(folder: Path, prompt: str, batch: int) -> list[Path]:
+def _names(folder: Path, prompt: str, batch: int) -> Iterator[list[Path]]:
+    """The names after a prompt: word-word.png, word-word_2.png and so on."""
     slug = re.sub(r"[^\w]+", "-", prompt.lower()).strip("-_")[:40].rstrip("-_") or "picture"
     for number in count(1):
-        files = _numbered(folder / (f"{slug}.png" if number == 1 else f"{slug}_{number}.png"), batch)
-        if not any(file.exists() for file in files):
-            return files
-    raise AssertionError  # numbers do not end
+        yield _numbered(folder / (f"{slug}.png" if number == 1 else f"{slug}_{number}.png"), batch)
 
 
 def say(text: str, end: str = "\n") -> None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +15,7 @@ from command_results import pixels, refusal
 from PIL import Image
 
 from lightfusion_core.commands import console
-from lightfusion_core.commands.result import targets
+from lightfusion_core.commands.result import deliver
 from lightfusion_core.commands.sheet import contact_sheet
 from lightfusion_core.errors import InputError
 from lightfusion_core.picture_files import read_parameters
@@ -98,13 +101,38 @@ def test_nothing_is_overwritten_unless_it_is_named(run) -> None:
     assert read_parameters("output/a.png")["prompt"] == "a"
 
 
-def test_names_of_files(tmp_path: Path) -> None:
-    assert targets("x.PNG", "a", 2) == [Path("x-1.PNG"), Path("x-2.PNG")]
-    assert targets(None, "Ein roter Kreis, größer", 1) == [Path("output/ein-roter-kreis-größer.png")]
-    assert len(targets(None, "very " * 100, 1)[0].name) <= 44
-    (tmp_path / "output").mkdir()
-    (tmp_path / "output" / "a-2.png").touch()
-    assert targets(None, "a", 2) == [Path("output/a_2-1.png"), Path("output/a_2-2.png")]
+def delivered(output: str | None, prompt: str, batch: int) -> list[Path]:
+    return deliver(output, prompt, [Image.new("RGB", (2, 2))] * batch, [{"prompt": prompt}] * batch)
+
+
+@pytest.fixture
+def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.usefixtures("empty_folder")
+def test_names_of_files() -> None:
+    assert delivered("x.PNG", "a", 2) == [Path("x-1.PNG"), Path("x-2.PNG")]
+    assert delivered(None, "Ein roter Kreis, größer", 1) == [Path("output/ein-roter-kreis-größer.png")]
+    assert len(delivered(None, "very " * 100, 1)[0].name) <= 44
+    Path("output/a-2.png").touch()
+    assert delivered(None, "a", 2) == [Path("output/a_2-1.png"), Path("output/a_2-2.png")]
+
+
+@pytest.mark.usefixtures("empty_folder")
+@pytest.mark.parametrize("linkless", [False, True])
+def test_runs_at_once_lose_no_picture(linkless: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name is taken when the file is made, not when it is looked up: 11 of 25 pairs once printed the same one."""
+    if linkless:
+        monkeypatch.setattr(os, "link", refuse_links)
+    with ThreadPoolExecutor(8) as pool:
+        found = [file for files in pool.map(lambda batch: delivered(None, "a", batch), [1, 2] * 12) for file in files]
+    assert len({*found}) == len(found) == 36
+    assert sorted(os.listdir("output")) == sorted(file.name for file in found)
+
+
+def refuse_links(source: object, target: object) -> None:
+    raise PermissionError(errno.EPERM, "no links here")
 
 
 def test_thinking_comes_first_and_its_settings_are_the_published_ones(run, folder: Path) -> None:
