@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 from lightfusion_core import LightFusionError, Sampling
-from lightfusion_core.batch import left_over, make_rows, render
+from lightfusion_core.batch import left_over, make_rows, read_prompts, render
 
 
 def main() -> int:
@@ -31,7 +31,7 @@ def main() -> int:
     try:
         sampling = {"steps": arguments.steps} if arguments.steps else {}
         Sampling(**sampling)  # refuses what no model could take, before one is loaded
-        prompts = [line.strip() for line in arguments.prompts.read_text(encoding="utf-8").splitlines() if line.strip()]
+        prompts = read_prompts(arguments.prompts)
         told = {"model": arguments.model, "steps": arguments.steps, **settings}
         rows = make_rows(prompts, arguments.folder, arguments.seed, **told)
         todo, failed = left_over(rows), 0

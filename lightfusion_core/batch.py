@@ -22,6 +22,23 @@ from .errors import CapabilityError, InputError, LightFusionError
 Row = dict[str, Any]
 
 
+def read_prompts(file: str | Path) -> list[str]:
+    """The prompts of a UTF-8 text file, one a line; empty lines are passed over.
+
+    A line ends with \\n or \\r\\n alone: a prompt may hold what Unicode calls a line's end, too.
+
+    Raises:
+        InputError: a file that is not there, may not be read, or is no UTF-8 text.
+    """
+    try:
+        text = Path(file).read_bytes().decode("utf-8-sig")
+    except OSError as error:
+        raise InputError(f"{file}: expected a file of prompts, found: {error.strerror}; check the path.") from None
+    except UnicodeDecodeError as error:
+        raise InputError(f"{file}: expected UTF-8 text, found other bytes ({error}); save it as UTF-8.") from None
+    return [prompt for line in text.split("\n") if (prompt := line.removesuffix("\r").strip(" \t"))]
+
+
 def make_rows(prompts: Sequence[str], folder: str | Path, seed: int = 0, **settings: Any) -> list[Row]:
     """One row of work a prompt: index, prompt, seed (`seed` plus the index) and file.
 

@@ -93,9 +93,9 @@ def config_from_dict(data: Mapping[str, Any]) -> ModelConfig:
 
 
 def config_from_file(path: Path) -> ModelConfig:
-    """Read a `config.json`. Raises ConfigError naming the file."""
+    """Read a `config.json`, with or without a byte order mark. Raises ConfigError naming the file."""
     try:
-        return config_from_json(path.read_text(encoding="utf-8"))
+        return config_from_json(path.read_text(encoding="utf-8-sig"))
     except (ConfigError, UnicodeDecodeError) as error:
         raise ConfigError(f"{path}: {error}") from None
 

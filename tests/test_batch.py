@@ -13,7 +13,7 @@ from PIL import Image
 from tiny import write_model
 
 from lightfusion_core import CapabilityError, InputError, LightFusion, Sampling
-from lightfusion_core.batch import Renderer, Row, left_over, make_rows, render
+from lightfusion_core.batch import Renderer, Row, left_over, make_rows, read_prompts, render
 from lightfusion_core.images import to_pil
 from lightfusion_core.picture_files import read_parameters
 
@@ -85,6 +85,19 @@ def test_a_refused_prompt_does_not_end_the_others(folder: Path, tmp_path: Path) 
     assert "shorten the prompt" in done[0]["error"]
     assert done[1]["error"] == ""
     assert left_over(rows) == rows[:1]
+
+
+def test_prompts_of_a_file(tmp_path: Path) -> None:
+    """Windows puts a mark before a text, which must not become a part of the first prompt; a prompt may hold what
+    Unicode calls a line's end."""
+    file = tmp_path / "prompts.txt"
+    file.write_bytes("\ufeffa red circle\r\n\n  two words \ntop\u2028bottom\x0b\n".encode())
+    assert read_prompts(file) == ["a red circle", "two words", "top\u2028bottom\x0b"]
+    file.write_bytes(b"caf\xe9")
+    with pytest.raises(InputError, match="save it as UTF-8"):
+        read_prompts(file)
+    with pytest.raises(InputError, match="check the path"):
+        read_prompts(tmp_path)
 
 
 def test_workers_without_ray_say_so(monkeypatch: pytest.MonkeyPatch, folder: Path, tmp_path: Path) -> None:

@@ -209,6 +209,8 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         config_from_file(file)
     file.write_text(config_to_json(CONFIG), encoding="utf-8")
     assert config_from_file(file) == CONFIG
+    file.write_text(config_to_json(CONFIG), encoding="utf-8-sig")
+    assert config_from_file(file) == CONFIG
     file.write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match=r"config\.json"):
         config_from_file(file)

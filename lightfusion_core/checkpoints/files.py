@@ -203,7 +203,7 @@ def _listed(folder: Path, pattern: str) -> list[Path]:
 
 def _shards(index: Path, faults: list[str] | None) -> Iterator[Path]:
     try:
-        names = sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()})
+        names = sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values()})
     except (ValueError, KeyError, TypeError, AttributeError):
         raise CheckpointError(f"{index} is not an index of shards: it has no weight_map.") from None
     for name in names:

@@ -94,7 +94,7 @@ def _read_json(checkpoint: Checkpoint) -> Mapping | None:
     if content is None and not file.is_file():
         return None
     try:
-        said = json.loads((file.read_bytes() if content is None else content).decode())
+        said = json.loads((file.read_bytes() if content is None else content).decode("utf-8-sig"))
     except (OSError, ValueError) as error:
         place = _place(checkpoint)
         raise ConfigError(f"{place} is not readable as JSON ({error}): repair it, or get it again.") from None
