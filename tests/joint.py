@@ -1,8 +1,9 @@
 """The whole model in one plain forward: every token at every layer, explicit masks, no caches.
 
-What the tests hold the engine's towers, caches and contexts against. It uses a loaded model's weights
-and, inside one layer, its VLM layers and Wan blocks; the sequence, positions, rotary tables, time and
-fusion attention are written here from the rules (B3 to B18), the same for both kinds of checkpoint.
+What the tests hold the engine's towers, caches and contexts against. Of a loaded model it takes the weights, its
+linear layers and norms, and the vision tower; layers of the VLM, Wan blocks, fusion, rotary tables and time are written
+here from the rules (B3 to B18), the same for both kinds of checkpoint. Only where tokens stand and what they may see
+is the engine's own (`layout.py`), which has tests of its own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ from torch import Tensor, nn
 
 from lightfusion_core import LightFusion, Reference
 from lightfusion_core.generation.fusion import FusionLayer
-from lightfusion_core.generation.rope import wan_rope
 from lightfusion_core.layout import Split, TokenKind, fusion_mask, is_und, place, position_ids, split_indices, vlm_mask
 from lightfusion_core.understanding.vision import patchify
 
@@ -68,15 +68,15 @@ def run(model: LightFusion, contents: Sequence[Piece], timestep: int = 0) -> Res
     streams = {i: _embed(model, content) for i, (_, content) in enumerate(contents) if splits[i].is_generated}
     clocks = {i: _time(model, timestep if splits[i].kind is TokenKind.NOISY else 0) for i in streams}
     owner = split_indices(splits)[~und]
-    learned = dit.text_embedding(dit.vgen_model_cross_att_context)[None]
-    rotary = vlm.rotary(positions[:, und])
+    learned = dit.text_embedding(dit.vgen_model_cross_att_context)
+    und_tables = tuple(table[und] for table in tables)
 
     for i in range(max(vlm.num_layers, len(dit.blocks))):
         if i < vlm.num_layers:
-            hidden, _ = vlm.layer(i, hidden, rotary, vlm_sees, None)
+            hidden = vlm_layer(model, i, hidden, vlm_sees, und_tables)
         if i < len(dit.blocks):
             streams = {
-                index: _block(model, dit.blocks[i], x, clocks[index][1], splits[index], learned)
+                index: wan_block(model, dit.blocks[i], x, clocks[index][1], splits[index], learned)
                 for index, x in streams.items()
             }
         if i < len(dit.mm_attn_layers):
@@ -113,12 +113,74 @@ def fuse(
     q = _rotate(part.q_norm(heads(part.q_und_proj if coupled else None, part.q_gen_proj)), tables)
     k = _rotate(part.k_norm(heads(part.k_und_proj, part.k_gen_proj)), tables)
     v = heads(part.v_und_proj, part.v_gen_proj)
-    scores = torch.einsum("qhd,khd->hqk", q, k) * q.shape[-1] ** -0.5
-    shares = scores.masked_fill(~sees, float("-inf")).softmax(dim=-1)
-    out = torch.einsum("hqk,khd->qhd", shares, v).flatten(1)[None]
+    out = _attend(q, k, v, sees)[None]
     if coupled:
         hidden = hidden + part.o_und_proj(out[:, und])
     return hidden, gen + part.o_gen_proj(out[:, ~und])
+
+
+def vlm_layer(model: LightFusion, index: int, hidden: Tensor, sees: Tensor, tables: tuple[Tensor, Tensor]) -> Tensor:
+    """One decoder layer of Qwen2.5-VL over all VLM tokens (rule B13)."""
+    layer, text = model.understanding.model.language_model.layers[index], model.config.text
+    part = layer.self_attn
+
+    def heads(projection: nn.Module) -> Tensor:
+        return projection(x)[0].unflatten(1, (-1, text.head_dim))  # (tokens, heads, head_dim)
+
+    x = _rms(hidden, layer.input_layernorm.weight, text.rms_norm_eps)
+    group = text.num_attention_heads // text.num_key_value_heads
+    k, v = (t.repeat_interleave(group, dim=1) for t in (_rotate(heads(part.k_proj), tables), heads(part.v_proj)))
+    hidden = hidden + part.o_proj(_attend(_rotate(heads(part.q_proj), tables), k, v, sees))[None]
+    x = _rms(hidden, layer.post_attention_layernorm.weight, text.rms_norm_eps)
+    return hidden + layer.mlp.down_proj(F.silu(layer.mlp.gate_proj(x)) * layer.mlp.up_proj(x))
+
+
+def wan_block(model: LightFusion, block: nn.Module, x: Tensor, e0: Tensor, split: Split, learned: Tensor) -> Tensor:
+    """One Wan block over one image's tokens x (1, N, D) (rules B15, B16)."""
+    dit = model.config.dit
+    shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = (block.modulation + e0)[:, :, None].unbind(1)
+
+    def normed(x: Tensor) -> Tensor:
+        return F.layer_norm(x, x.shape[-1:], eps=dit.eps)
+
+    def attention(part: nn.Module, x: Tensor, seen: Tensor, places: Tensor | None) -> Tensor:
+        q, k = (_rms(p(y), n.weight, dit.eps) for p, y, n in ((part.q, x, part.norm_q), (part.k, seen, part.norm_k)))
+        q, k, v = (y.unflatten(1, (dit.num_heads, -1)) for y in (q, k, part.v(seen)))
+        if places is not None:
+            q, k = (
+                torch.view_as_real(torch.view_as_complex(y.unflatten(-1, (-1, 2))) * places).flatten(-2) for y in (q, k)
+            )
+        return part.o(_attend(q, k, v, torch.ones(len(q), len(k), dtype=torch.bool)))[None]
+
+    inner = normed(x) * (1 + scale) + shift
+    x = x + attention(block.self_attn, inner[0], inner[0], _wan_turns(split, dit.head_dim)) * gate
+    x = x + attention(block.cross_attn, block.norm3(x)[0], learned, None)
+    inner = block.ffn[0](normed(x) * (1 + ffn_scale) + ffn_shift)
+    return x + block.ffn[2](F.gelu(inner, approximate="tanh")) * ffn_gate
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, sees: Tensor) -> Tensor:
+    """(queries, heads * head_dim) of q, k, v (tokens, heads, head_dim)."""
+    scores = torch.einsum("qhd,khd->hqk", q, k) * q.shape[-1] ** -0.5
+    shares = scores.masked_fill(~sees, float("-inf")).softmax(dim=-1)
+    return torch.einsum("hqk,khd->qhd", shares, v).flatten(1)
+
+
+def _rms(x: Tensor, weight: Tensor, eps: float) -> Tensor:
+    return x * (x.pow(2).mean(dim=-1, keepdim=True) + eps).rsqrt() * weight
+
+
+def _wan_turns(split: Split, head_dim: int) -> Tensor:
+    """Unit complex numbers (tokens, 1, head_dim / 2): time, row and column of an image that starts at zero."""
+    spatial = 2 * (head_dim // 6)
+    sizes = (head_dim - 2 * spatial, spatial, spatial)
+    angles = []
+    for row in range(split.rows):
+        for column in range(split.columns):
+            places = zip((0, row, column), sizes, strict=True)
+            angles.append([place * 10000.0 ** (-j / size) for place, size in places for j in range(0, size, 2)])
+    angle = torch.tensor(angles, dtype=torch.float64)[:, None]
+    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
 
 
 def _grid(model: LightFusion, kind: TokenKind, content: object) -> tuple[int, int]:
@@ -172,11 +234,6 @@ def _time(model: LightFusion, timestep: int) -> tuple[Tensor, Tensor]:
     angle = timestep * 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
     e = dit.time_embedding(torch.cat([angle.cos(), angle.sin()])[None].float())
     return e, dit.time_projection(e).view(1, 6, -1)
-
-
-def _block(model: LightFusion, block: nn.Module, x: Tensor, e0: Tensor, split: Split, learned: Tensor) -> Tensor:
-    rope = wan_rope(split.rows, split.columns, model.config.dit.head_dim, "cpu")
-    return block(x, e0, rope, block.cross_attn.keys_values(learned))
 
 
 def _head(model: LightFusion, x: Tensor, e: Tensor, split: Split) -> Tensor:

@@ -72,8 +72,8 @@ def write_model(
     (folder / "config.json").write_text(config_to_json(config), encoding="utf-8")
     understanding = build_understanding(config, with_lm_head=lm_head)
     generation = build_generation(config, coupled=True, dtype=torch.float32)  # the authors' files hold und queries too
-    weights = {f"vision_language_model.{name}": t for name, t in _random(understanding, draw).items()}
-    for name, tensor in _random(generation, draw).items():
+    weights = {f"vision_language_model.{name}": t for name, t in random_weights(understanding, draw).items()}
+    for name, tensor in random_weights(generation, draw).items():
         if name.endswith("o_und_proj.weight") and not coupled:
             tensor = torch.zeros_like(tensor)
         weights[_authors_name(name)] = tensor
@@ -81,7 +81,7 @@ def write_model(
     if vae:
         with torch.device("meta"):
             model = ImageVAE(config.vae).model
-        save_file(_random(model, draw), folder / "vae.safetensors")
+        save_file(random_weights(model, draw), folder / "vae.safetensors")
     if tokenizer:
         write_tokenizer(folder / "tokenizer.json")
     return folder
@@ -98,7 +98,7 @@ def _authors_name(name: str) -> str:
     return name if name == "vgen_model_cross_att_context" else f"vgen_model.{name}"
 
 
-def _random(module: nn.Module, draw: torch.Generator) -> dict[str, Tensor]:
+def random_weights(module: nn.Module, draw: torch.Generator) -> dict[str, Tensor]:
     """Values for every tensor of a module, scaled so that activations keep their size."""
     return {name: _values(name, tuple(tensor.shape), draw) for name, tensor in module.state_dict().items()}
 
