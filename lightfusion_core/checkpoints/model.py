@@ -10,6 +10,7 @@ from pathlib import Path
 from ..config import ModelConfig
 from ..config_json import config_from_dict
 from ..errors import CheckpointError, ConfigError
+from .foreign import foreign, sentence
 from .keys import CONFIG, TOKENIZER
 from .reader import Checkpoint
 from .shapes import count, fit_vae, match_preset
@@ -27,9 +28,12 @@ def open_model(path: str | Path, *, complete: bool = True, **others: str | Path 
         CheckpointError: a file that cannot be read, another model, or a part that is not there.
     """
     checkpoint = Checkpoint.open(path)
+    _refuse_foreign(checkpoint, "generation")
     for part, other in others.items():
         if other is not None:
-            checkpoint.merge(Checkpoint.open(other), part)
+            opened = Checkpoint.open(other)
+            _refuse_foreign(opened, part, by_size=not _has_width_for(checkpoint, opened, part))
+            checkpoint.merge(opened, part)
     generation = checkpoint.names("generation")
     if not generation:
         raise CheckpointError(
@@ -52,6 +56,27 @@ def open_model(path: str | Path, *, complete: bool = True, **others: str | Path 
             "(understanding=PATH, or --understanding PATH)."
         )
     return checkpoint
+
+
+def _refuse_foreign(checkpoint: Checkpoint, place: str, by_size: bool = True) -> None:
+    """Raises CheckpointError for a file of another model in this place."""
+    what = foreign(checkpoint, by_size)
+    if what is not None:
+        raise CheckpointError(sentence(checkpoint.path, what, place))
+
+
+def _has_width_for(model: Checkpoint, other: Checkpoint, part: str) -> bool:
+    """Whether `other` has an understanding tower of the width that a model's fusion reads: other sizes may come."""
+    reads = model.names("generation").get("mm_attn_layers.0.mm_attn.k_und_proj.weight", (0,))
+    return part == "understanding" and reads[1:] == other.names(part).get("model.language_model.norm.weight")
+
+
+def has_config(checkpoint: Checkpoint) -> bool:
+    """Whether a LightFusion's config.json lies inside of the files or beside them, be it right or wrong."""
+    try:
+        return _read_json(checkpoint) is not None
+    except ConfigError:
+        return True
 
 
 def read_config(checkpoint: Checkpoint) -> ModelConfig:

@@ -17,11 +17,12 @@ from torch import nn
 
 from ..config import ModelConfig
 from ..errors import CheckpointError, ConfigError
+from .foreign import WANTED, foreign
 from .fp8 import scale_of
 from .header import Entry
 from .keys import PARTS, layout, prefix
 from .loader import UNUSED_IN_FROZEN, Difference, build_generation, build_understanding, build_vae, compare, is_coupled
-from .model import config_source, read_config
+from .model import config_source, has_config, read_config
 from .reader import Checkpoint
 from .shapes import count
 
@@ -31,6 +32,7 @@ _PARTS_ALONE = {
     "generation": "LightFusion's generation tower",
     "vae": "a Wan2.2 VAE",
 }
+_FEW = 5
 _NEEDED = {"understanding": "a Qwen2.5-VL (--understanding PATH)", "vae": "a Wan2.2 VAE (--vae PATH)"}
 
 
@@ -51,11 +53,15 @@ class Part:
 
 @dataclass(slots=True)
 class Report:
-    """What `inspect` found. `as_dict` is its JSON form, `str()` its text."""
+    """What `inspect` found. `as_dict` is its JSON form, `str()` its text.
+
+    wanted: what LightFusion takes in place of another model's file.
+    """
 
     path: Path
     files: list[Path]
     kind: str = "unknown"
+    wanted: str | None = None
     configuration: str | None = None
     coupled: bool | None = None
     fusion_layers: int = 0
@@ -70,7 +76,7 @@ class Report:
     def is_sound(self) -> bool:
         """Whether it is something that is known, and nothing is wrong with it."""
         wrong = self.faults or self.doubles or self.unknown or any(part.difference for part in self.parts)
-        return self.kind != "unknown" and not wrong
+        return self.kind != "unknown" and not self.wanted and not wrong
 
     def as_dict(self) -> dict[str, Any]:
         """The report in JSON's types."""
@@ -100,6 +106,8 @@ class Report:
             lines.append(f"  fusion: {self.fusion_layers} layers{kind}")
         if self.configuration:
             lines.append(f"  configuration: {self.configuration}")
+        if self.wanted:
+            lines.append(f"  not a part of LightFusion: {self.wanted}")
         if self.needs:
             lines.append(f"  to be loaded with {' and '.join(self.needs)}")
         return lines
@@ -112,7 +120,9 @@ class Report:
             "of another shape",
             [f"{of}: {name} is {list(f)}, wanted {list(w)}" for of, d in compared for name, f, w in d.misshapen],
         )
-        lines += _group("of unknown names", [f"{e.name} {e.dtype} {list(e.shape)}" for e in self.unknown])
+        # of a model that is another all names are unknown, and a few will do
+        shown = self.unknown[:_FEW] if self.wanted else self.unknown
+        lines += _group("of unknown names", [f"{e.name} {e.dtype} {list(e.shape)}" for e in shown], len(self.unknown))
         lines += _group("there twice", self.doubles)
         lines += ["", *(f"problem: {fault}" for fault in self.faults)] if self.faults else []
         if compared and len(lines) == 0:
@@ -131,7 +141,7 @@ def inspect(path: str | Path) -> Report:
     report.unknown, report.doubles, report.faults = checkpoint.strangers, checkpoint.doubles, checkpoint.faults
     report.parts = [_part(checkpoint, name, report.faults) for name in PARTS if checkpoint.part(name)]
     _recognise(report, checkpoint)
-    if report.kind == "unknown":
+    if report.kind == "unknown" or report.wanted:
         return report
     try:
         config = read_config(checkpoint)
@@ -182,6 +192,11 @@ def _common_prefix(names: list[str]) -> str:
 
 def _recognise(report: Report, checkpoint: Checkpoint) -> None:
     """Say what it is, by tensors that nothing else has."""
+    other = foreign(checkpoint, by_size=not has_config(checkpoint))
+    if other is not None:
+        place = max(PARTS, key=lambda part: len(checkpoint.part(part)))
+        report.kind, report.wanted = other, WANTED[place if checkpoint.part(place) else "generation"]
+        return
     names = {part: checkpoint.names(part) for part in PARTS}
     found = [part for part in PARTS if _SIGNS[part](names[part])]
     has_fusion = count(names["generation"], "mm_attn_layers.") > 0
@@ -243,10 +258,12 @@ def _table(parts: list[Part]) -> list[str]:
     return ["  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]]) for row in rows]
 
 
-def _group(what: str, lines: list[str]) -> list[str]:
-    """A heading with the number of tensors, and all of them."""
-    heading = f"{len(lines)} tensor{'s' * (len(lines) != 1)} {what}:"
-    return ["", heading, *(f"  {line}" for line in lines)] if lines else []
+def _group(what: str, lines: list[str], number: int | None = None) -> list[str]:
+    """A heading with the number of tensors, and all of them, or the first of this `number`."""
+    number = number or len(lines)
+    heading = f"{number} tensor{'s' * (number != 1)} {what}:"
+    more = [f"  and {number - len(lines)} more"] if number > len(lines) else []
+    return ["", heading, *(f"  {line}" for line in lines), *more] if lines else []
 
 
 def _dtypes(dtypes: Mapping[str, int]) -> str:

@@ -158,12 +158,12 @@ def test_tensors_that_overlap_in_the_file(tmp_path: Path) -> None:
 
 
 def test_a_checkpoint_of_another_model(tmp_path: Path) -> None:
-    names = [f"model.diffusion_model.input_blocks.{i}.0.in_layers.2.weight" for i in range(4)]
+    names = [f"model.diffusion_model.other_blocks.{i}.0.in_layers.2.weight" for i in range(4)]
     names += ["cond_stage_model.transformer.text_model.embeddings.token_embedding.weight"]
     file = tmp_path / "sd.safetensors"
     save_file({name: torch.zeros(8, 8) for name in names}, file)
     line = refusal(file, file, "has no generation tower", "5 tensors of unknown names", "lightfusion inspect")
-    assert "input_blocks" in line or "cond_stage_model" in line
+    assert "other_blocks" in line or "cond_stage_model" in line
     save_file({"first_stage_model.encoder.conv_in.weight": torch.zeros(8, 3, 3, 3)}, file)
     refusal(file, file, "has no generation tower", "vae (1 tensors)")
 

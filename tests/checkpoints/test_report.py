@@ -159,8 +159,10 @@ def test_every_difference_is_listed(tmp_path: Path) -> None:
 
 def test_another_model(tmp_path: Path) -> None:
     found = report(tmp_path, model={"double_blocks.0.img_attn.qkv.weight": torch.zeros(4, 4)})
+    assert (found.kind, found.is_sound, found.parts) == ("a FLUX diffusion model", False, [])
+    found = report(tmp_path / "unknown", model={"other_blocks.0.img_attn.qkv.weight": torch.zeros(4, 4)})
     assert (found.kind, found.is_sound, found.parts) == ("unknown", False, [])
-    assert "double_blocks.0.img_attn.qkv.weight F32 [4, 4]" in str(found)
+    assert "other_blocks.0.img_attn.qkv.weight F32 [4, 4]" in str(found)
     found = report(tmp_path / "like", model={"encoder.conv_in.weight": torch.zeros(4, 4, 3, 3)})
     assert found.kind == "unknown"
     assert found.parts[0].layout == "not recognised"

@@ -8,7 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import folder_paths
+import torch
 from harness import load_again, node, pack, raised
+from safetensors.torch import save_file
 
 _KIND = "lightfusion"
 
@@ -78,6 +80,17 @@ def check_a_missing_part_is_named() -> list[str]:
     ]
     for text, folder in zip(said, ("text_encoders", "vae"), strict=True):
         assert "'not_here.safetensors'" in text and f"models/{folder}" in text and "from the model" in text, text
+    return said
+
+
+def check_another_models_file_is_named() -> str:
+    """The list offers whatever lies in `models/diffusion_models`."""
+    whole = {"understanding": "from the model", "vae": "from the model", "weight_dtype": "default"}
+    with tempfile.TemporaryDirectory() as place, _folders([place]):
+        flux = {"double_blocks.0.img_attn.qkv.weight": torch.zeros(4, 4), "img_in.weight": torch.zeros(4, 4)}
+        save_file(flux, Path(place, "flux.safetensors"))
+        said = raised(lambda: node("LightFusionLoad", model="flux.safetensors", **whole))
+    assert "is a FLUX diffusion model" in said and "fusion layers" in said, said
     return said
 
 
