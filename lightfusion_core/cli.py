@@ -126,6 +126,12 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     add("--understanding-from", metavar="PATH", help="take the understanding side from this Qwen2.5-VL")
     add("--vae", metavar="PATH", help="take the VAE from this Wan2.2 VAE")
     add("--tokenizer", metavar="PATH", help="a tokenizer.json or its folder")
+    add(
+        "--measure",
+        choices=("sample", "all"),
+        default="sample",
+        help="take the errors from a sixteenth of every large matrix, or from all numbers (default: %(default)s)",
+    )
     add("--check", action="store_true", help="compare what both draw, as is done for small models anyway")
     add("--force", action="store_true", help="replace an earlier conversion")
     _add_manner_of_output(parser)

@@ -3,15 +3,17 @@
 What is written: the generation tower without what a frozen checkpoint never uses, the understanding tower (a file
 of its own, in the same file, or not at all), the VAE, config.json and tokenizer.json. Names are those of the files
 that people share (`keys.published`), scaled fp8 is the older of ComfyUI's two forms, which both generations read.
-Tensors pass through in pieces: the memory needed does not grow with the checkpoint.
+Tensors pass through in pieces, a few side by side: the memory needed does not grow with the checkpoint.
 """
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -22,7 +24,6 @@ from torch import nn
 from .. import __version__
 from ..config_json import config_to_json
 from ..errors import CheckpointError, InputError
-from ..generation.scaled import widened
 from ..generation.tower import keeps_float32
 from .files import DTYPES
 from .keys import CONFIG, PARTS, TOKENIZER, published
@@ -30,16 +31,19 @@ from .loader import UNUSED_IN_FROZEN, build_generation, build_understanding, bui
 from .model import find_tokenizer, open_model, read_config
 from .quantise import Error, quantise, scale_for, takes_fp8
 from .report import readable_bytes
-from .values import is_finite
+from .values import largest, workers
 from .writer import Planned, Staging, Writer
 
 FORMS = ("bf16", "fp8")
 UNDERSTANDING = ("keep", "separate", "drop")
+MEASURES = ("sample", "all")
 WHOLE, GENERATION, UNDERSTANDING_FILE, VAE = (
     f"{name}.safetensors" for name in ("model", "generation", "understanding", "vae")
 )
 _OURS = (WHOLE, GENERATION, UNDERSTANDING_FILE, VAE)
 _MARKER = "scaled_fp8"
+_PIECE = 1 << 20
+"""Numbers that pass through at a time: each is looked at several times, and stays in the processor's cache."""
 
 OnTensor = Callable[[str], None]
 """Told the name of each tensor that is written; an exception from it ends the run, and nothing is left."""
@@ -61,15 +65,17 @@ class Conversion:
     """What was written, and what it cost. `as_dict` is its JSON form, `str()` its text.
 
     files: bytes by name. left_out: how many tensors of each part were not written, with the reason as key.
+    measured: see `Converter`.
     """
 
     source: Path
     target: Path
     dtype: str
     coupled: bool
-    files: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, int] = field(default_factory=dict)
+    files: dict[str, int] = field(default_factory=dict)
     errors: list[LayerError] = field(default_factory=list)
+    measured: str = "sample"
 
     def as_dict(self) -> dict[str, Any]:
         """In JSON's types."""
@@ -79,7 +85,8 @@ class Conversion:
         said = [f"{self.target}: {'coupled' if self.coupled else 'frozen'}, {self.dtype}"]
         said += [f"  {name}  {readable_bytes(size)}" for name, size in self.files.items()]
         said += [f"  left out: {number} tensors, {reason}" for reason, number in self.left_out.items()]
-        return "\n".join([*said, "", "Error against float32, relative, by layer:", *self._table()])
+        sampled = "" if self.measured == "all" else " (of a sample; all with --measure all)"
+        return "\n".join([*said, "", f"Error against float32, relative, by layer{sampled}:", *self._table()])
 
     def _table(self) -> list[str]:
         groups: dict[tuple[str, str, str], list[LayerError]] = {}
@@ -122,6 +129,7 @@ class Converter:
         others: parts to take from elsewhere, as for `open_model`.
         tokenizer: as for `LightFusion.load`.
         force: replace an earlier conversion in `target`.
+        measure: "all" numbers for the errors, or a "sample" of them (a sixteenth of a large tensor).
 
     Raises:
         InputError: settings or a target that cannot be used.
@@ -138,11 +146,15 @@ class Converter:
         others: dict[str, str | Path | None] | None = None,
         tokenizer: str | Path | None = None,
         force: bool = False,
+        measure: str = "sample",
     ) -> None:
         if dtype not in FORMS:
             raise InputError(f"Weights are converted to {' or '.join(FORMS)}, found {dtype!r}.")
         if understanding not in (None, *UNDERSTANDING):
             raise InputError(f"understanding must be one of {', '.join(UNDERSTANDING)}, found {understanding!r}.")
+        if measure not in MEASURES:
+            raise InputError(f"measure must be one of {', '.join(MEASURES)}, found {measure!r}.")
+        self.measure = measure
         self.dtype, self.target = dtype, Path(target).expanduser()
         self.checkpoint = open_model(source, complete=False, **(others or {}))
         _check_target(self.target, self.checkpoint.path, self.checkpoint.used_files(), force)
@@ -171,15 +183,18 @@ class Converter:
             InputError: the disk is full, or the target may not be written.
             CheckpointError: a tensor that cannot be read, or holds NaN or infinity.
         """
-        done = Conversion(self.checkpoint.path, self.target, self.dtype, self.coupled, left_out=self._left_out())
+        done = Conversion(
+            self.checkpoint.path, self.target, self.dtype, self.coupled, self._left_out(), measured=self.measure
+        )
         metadata = {"format": "pt", "made_by": f"lightfusion convert {__version__}"}
         plans = {file: list(self._planned(items)) for file, items in self._files.items()}
         with Staging(self.target) as staging:
             staging.check_space(sum(planned.size for plan in plans.values() for planned in plan))
             for file, items in self._files.items():
-                with staging.open(file, plans[file], metadata) as writer:
-                    for item in items:
-                        done.errors.append(self._write(writer, item))
+                with staging.open(file, plans[file], metadata) as writer, workers() as pool:
+                    written = pool.map(partial(self._write, writer), items)
+                    for item, error in zip(items, written, strict=True):
+                        done.errors.append(error)
                         if on_tensor is not None:
                             on_tensor(item.to)
                 done.files[file] = writer.size
@@ -252,29 +267,33 @@ class Converter:
 
     def _write(self, writer: Writer, item: _Item) -> LayerError:
         stored, scale = self.checkpoint.storage(item.part, item.name)
-        if item.dtype != "F8_E4M3":
-            factor = None
-        elif scale is not None and stored == item.dtype:  # it is what is wanted: quantising again would only lose
-            factor = float(scale)
-        else:
-            largest = max(float(piece.abs().max()) for piece in self._pieces(item))
-            factor = scale_for(largest)
-        if factor is not None:
+        # What is in its form already passes as it is: quantising again would only lose
+        kept = stored == item.dtype
+        factor = None
+        if item.dtype == "F8_E4M3":
+            factor = float(scale) if kept and scale is not None else scale_for(self._largest(item))
+            self._require_finite(item, factor)
             writer.write(_scale_name(item), torch.tensor(factor))
-        error, start = Error(), 0
-        for piece in self._pieces(item):
-            made = piece.to(DTYPES[item.dtype]) if factor is None else quantise(piece, factor)
+        error, start = Error(whole=self.measure == "all"), 0
+        for piece in self.checkpoint.pieces(item.part, item.name, _PIECE, scaled=not kept):
+            self._require_finite(item, largest(piece))
+            made = piece
+            if not kept:
+                made = piece.to(DTYPES[item.dtype]) if factor is None else quantise(piece, factor)
+                error.add(piece, made, factor or 1.0)
             writer.write(item.to, made, start)
             start += len(made)
-            error.add(piece, made if factor is None else widened(made, torch.float32) * factor)
         return LayerError(item.part, item.name, item.dtype, start, error.relative)
 
-    def _pieces(self, item: _Item) -> Iterator[torch.Tensor]:
-        for piece in self.checkpoint.pieces(item.part, item.name):
-            if not is_finite(piece):
-                entry = self.checkpoint.entries[item.part, item.name]
-                raise CheckpointError(f"{entry.file}: {entry.name} holds NaN or infinity: the file is damaged.")
-            yield piece
+    def _largest(self, item: _Item) -> float:
+        found = max(map(largest, self.checkpoint.pieces(item.part, item.name, _PIECE)), default=0.0)
+        self._require_finite(item, found)
+        return found
+
+    def _require_finite(self, item: _Item, number: float) -> None:
+        if not math.isfinite(number):
+            entry = self.checkpoint.entries[item.part, item.name]
+            raise CheckpointError(f"{entry.file}: {entry.name} holds NaN or infinity: the file is damaged.")
 
 
 def _scale_name(item: _Item) -> str:

@@ -12,7 +12,7 @@ import re
 import torch
 from torch import Tensor
 
-from ..generation.scaled import FP8
+from ..generation.scaled import FP8, widened
 
 LARGEST = torch.finfo(FP8).max
 
@@ -41,19 +41,29 @@ def scale_for(largest: float) -> float:
 
 def quantise(numbers: Tensor, scale: float) -> Tensor:
     """Numbers of any float dtype as e4m3 values that times `scale` are nearly them."""
+    if numbers.dtype is torch.bfloat16 and math.frexp(scale)[0] == 0.5:
+        return (numbers * (1 / scale)).to(FP8)  # a power of two rounds nothing in bfloat16 either
     return (numbers.float() / scale).to(FP8)
 
 
+_SAMPLE = 1 << 16
+
+
 class Error:
-    """The relative error of a tensor against its float32 original, gathered in pieces."""
+    """The relative error of a tensor against its float32 original, gathered in pieces.
 
-    def __init__(self) -> None:
+    Args:
+        whole: of all numbers, or of the first 65,536 of each piece.
+    """
+
+    def __init__(self, whole: bool) -> None:
         self._error = self._norm = 0.0
+        self._most = None if whole else _SAMPLE
 
-    def add(self, original: Tensor, stored: Tensor) -> None:
-        """Flat pieces of both."""
-        original = original.float()
-        difference = stored.float() - original
+    def add(self, original: Tensor, stored: Tensor, scale: float = 1.0) -> None:
+        """Flat pieces of both; what is stored is meant times `scale`."""
+        original = original[: self._most].float()
+        difference = widened(stored[: self._most], torch.float32) * scale - original
         self._error += float(torch.dot(difference, difference))
         self._norm += float(torch.dot(original, original))
 

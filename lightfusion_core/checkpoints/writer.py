@@ -14,6 +14,7 @@ import os
 import shutil
 import struct
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -48,6 +49,7 @@ class Writer:
 
     def __init__(self, stream: BinaryIO, plan: Sequence[Planned], metadata: Mapping[str, str]) -> None:
         self._stream, self._plan = stream, {planned.name: planned for planned in plan}
+        self._turn = threading.Lock()
         # The widest first: every tensor then starts at a multiple of its elements, and is mapped, not copied
         order = sorted(plan, key=lambda planned: -ELEMENT_SIZES[planned.dtype])
         header: dict[str, Any] = {"__metadata__": dict(metadata)}
@@ -64,12 +66,13 @@ class Writer:
         stream.write(struct.pack("<Q", len(text)) + text)
 
     def write(self, name: str, numbers: Tensor, start: int = 0) -> None:
-        """Numbers of a tensor in its planned dtype, from the number `start` on."""
+        """Numbers of a tensor in its planned dtype, from the number `start` on; several threads may write."""
         planned = self._plan[name]
         data = numbers.detach().contiguous().reshape(-1).view(torch.uint8).numpy().data
-        self._stream.seek(self._starts[name] + start * ELEMENT_SIZES[planned.dtype])
-        self._stream.write(data)
-        self._left -= len(data)
+        with self._turn:
+            self._stream.seek(self._starts[name] + start * ELEMENT_SIZES[planned.dtype])
+            self._stream.write(data)
+            self._left -= len(data)
 
     def finish(self) -> None:
         """Put everything on the disk."""

@@ -48,9 +48,17 @@ def _silent() -> Iterator[Bar]:
 @contextmanager
 def _rich(title: str, total: int | None) -> Iterator[Bar]:
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        SpinnerColumn,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
 
-    counter = (BarColumn(), MofNCompleteColumn()) if total else ()
+    counter = (BarColumn(), MofNCompleteColumn(), TextColumn("left:"), TimeRemainingColumn()) if total else ()
     columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), *counter, TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True)) as shown:
         task = shown.add_task(title, total=total)

@@ -32,6 +32,7 @@ def convert(arguments: Namespace) -> int:
             others={"understanding": arguments.understanding_from, "vae": arguments.vae},
             tokenizer=arguments.tokenizer,
             force=arguments.force,
+            measure=arguments.measure,
         )
     with progress("Converting", converter.tensors, quiet=arguments.quiet) as bar:
         done = converter.run(lambda name: bar.advance())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,7 @@ from checkpoint_layouts import (
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from samples import relative_error
-from tiny import write_model
+from tiny import CONFIG, write_model
 from torch import Tensor
 
 from lightfusion_core import LightFusion
@@ -122,6 +123,17 @@ def test_errors_are_those_of_the_files(plain: Path, tmp_path: Path) -> None:
     assert "blocks.*.ffn.0" in text
     assert "worst" in text
     json.dumps(done.as_dict())
+
+
+def test_a_sample_of_the_errors_is_nearly_all(tmp_path: Path) -> None:
+    """Guards the default on matrices that are larger than a sample."""
+    rows = 1 << 14
+    source = write_model(tmp_path / "source", replace(CONFIG, text=replace(CONFIG.text, vocab_size=rows)))
+    sampled, whole = (convert(source, tmp_path / measure, measure=measure).errors for measure in ("sample", "all"))
+    assert {error.name for error in whole if error.numbers > rows} >= {"lm_head.weight"}
+    for some, every in zip(sampled, whole, strict=True):
+        assert some.error == (every.error if every.numbers <= 1 << 16 else pytest.approx(every.error, rel=0.03))
+    assert sampled != whole
 
 
 def test_scales_are_powers_of_two_and_reach_nearly_all_of_the_range(plain: Path, tmp_path: Path) -> None:
@@ -251,8 +263,6 @@ def test_memory_does_not_grow_with_the_tensors(tmp_path: Path) -> None:
     where reading whole tensors, or mapping the file, takes several times it)."""
     import subprocess
     import sys
-
-    from tiny import CONFIG
 
     source = write_model(tmp_path / "source")
     tensors = load_file(source / "model.safetensors")
