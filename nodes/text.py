@@ -59,11 +59,12 @@ class LightFusionAsk(io.ComfyNode):
     @classmethod
     def execute(cls, clip, question, length, temperature, seed, manner=AUTOMATIC, **images) -> io.NodeOutput:
         from ..lightfusion_core.understanding.answer import Decoding
+        from .native import showing
         from .native.answering import ask
 
         decoding, pictures = Decoding(length, temperature, seed), given_images(images)
         answer = ask(clip, question, pictures, None if manner == AUTOMATIC else manner, decoding)
-        return io.NodeOutput(answer, ui={"text": [answer]})
+        return io.NodeOutput(answer, ui=showing.of_text(answer))
 
 
 class LightFusionThink(io.ComfyNode):
@@ -103,11 +104,12 @@ class LightFusionThink(io.ComfyNode):
     @classmethod
     def execute(cls, clip, prompt, mode, length, temperature, seed, vae=None, **images) -> io.NodeOutput:
         from ..lightfusion_core.understanding.answer import Decoding
+        from .native import showing
         from .native.answering import rewrite, think
 
         decoding, pictures = Decoding(length, temperature, seed), given_images(images)
         if mode == REWRITE:
             written = rewrite(clip, prompt, pictures, decoding)
-            return io.NodeOutput(written, "", "", ui={"text": [written]})
+            return io.NodeOutput(written, "", "", ui=showing.of_text(written))
         thought, system = think(clip, vae, prompt, pictures, decoding)
-        return io.NodeOutput(prompt, thought, system, ui={"text": [thought]})
+        return io.NodeOutput(prompt, thought, system, ui=showing.of_text(thought))

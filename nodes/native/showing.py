@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from pathlib import Path
 from typing import Any
 
 import folder_paths
@@ -37,6 +38,13 @@ class LiveText:
             self.sent = time.monotonic()
 
 
+def of_text(text: str) -> dict[str, Any]:
+    """What a node's ui output says of a text: the text, and a file of it, which is what app mode shows."""
+    name = _name("txt")
+    Path(_folder(), name).write_text(text, encoding="utf-8")
+    return {"text": [text], "files": [_item(name)]}
+
+
 def before_and_after(before: Tensor, after: Tensor) -> dict[str, Any]:
     """What a node's ui output says of its first frames: pictures (B or 1, H, W, C) and (B, H, W, C)."""
     return {
@@ -48,8 +56,20 @@ def before_and_after(before: Tensor, after: Tensor) -> dict[str, Any]:
 
 def _keep(frame: Tensor) -> dict[str, str]:
     """One frame as a file in the host's temporary folder, and how the frontend asks for it."""
-    name = f"lightfusion_{secrets.token_hex(8)}.png"
+    name = _name("png")
+    to_pil(rgb(frame)).save(os.path.join(_folder(), name), compress_level=1)
+    return _item(name)
+
+
+def _name(ending: str) -> str:
+    return f"lightfusion_{secrets.token_hex(8)}.{ending}"
+
+
+def _folder() -> str:
     folder = folder_paths.get_temp_directory()
     os.makedirs(folder, exist_ok=True)
-    to_pil(rgb(frame)).save(os.path.join(folder, name), compress_level=1)
+    return folder
+
+
+def _item(name: str) -> dict[str, str]:
     return {"filename": name, "subfolder": "", "type": "temp"}

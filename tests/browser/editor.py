@@ -33,6 +33,20 @@ const box = (inside ? element?.querySelector(inside) : element)?.getBoundingClie
 return box && box.width && [box.left, box.top, box.width, box.height];
 """
 
+_LIBRARY = "Workspace.ToggleSidebarTab.node-library"
+_SEARCH = """
+const search = [...document.querySelectorAll("input")].find(({ placeholder }) => placeholder.startsWith("Search"));
+if (!search) return false;
+if (search.value !== title) {
+  search.focus();
+  document.execCommand("selectAll");
+  document.execCommand("insertText", false, title);
+}
+const found = [...document.querySelectorAll("[role=treeitem]")].filter((leaf) => leaf.textContent.trim() === title);
+found.at(-1)?.click();
+return found.length > 0;
+"""
+
 # not the editor's own command: its view glides, and elements over the canvas follow later
 _FIT = """
 const nodes = app.graph.nodes.filter((node) => !ids || ids.some((id) => id == node.id));
@@ -64,9 +78,16 @@ class Editor:
         page.wait(_READY, 120)
         page.wait("document.querySelector('link[href*=lightfusion]') !== null", 60)
 
+    def draw_with(self, *, elements: bool) -> None:
+        """Have nodes made of elements, or drawn on the canvas."""
+        script = "await app.extensionManager.setting.set(name, elements); return true"
+        self.page.run(script, name=VUE, elements=elements)
+        self.page.wait("Boolean(LiteGraph.vueNodesMode) === elements", 10, elements=elements)
+
     def load(self, workflow: Mapping[str, Any]) -> None:
-        """Open a workflow file's content."""
-        self.page.run("await app.loadGraphData(workflow); return true", workflow=workflow)
+        """Open a workflow file's content, as a graph though it may be a form too."""
+        graph = {**workflow, "extra": {**workflow.get("extra", {}), "linearMode": False}}
+        self.page.run("await app.loadGraphData(workflow); return true", workflow=graph)
         self.page.wait("app.graph.nodes.length === count", count=len(workflow["nodes"]))
 
     def empty(self) -> None:
@@ -82,6 +103,50 @@ class Editor:
         return node.id;
         """
         return self.page.run(script, kind=kind, x=x, y=y)
+
+    def insert(self, title: str, x: int = 100, y: int = 100) -> int:
+        """A blueprint out of the node library, as a person takes it: searched for, clicked, and put down; the id of
+        its node."""
+        before = self.page.run("app.graph.nodes.map((node) => node.id)")
+        self.page.run("await app.extensionManager.command.execute(library); return true", library=_LIBRARY)
+        self.page.wait(_SEARCH, 30, title=title)
+        self.rest(0.3)
+        place = (self.page.run("innerWidth") * 0.7, self.page.run("innerHeight") / 2)
+        self.page.drag(place, place)  # newer ones hang it on the mouse
+        self.page.run("await app.extensionManager.command.execute(library); return true", library=_LIBRARY)
+        script = """
+        const node = app.graph.nodes.find(({ id, title }) => title === wanted && !before.includes(id));
+        if (!node || node.flags.ghost) return false;
+        node.pos = [x, y];
+        return node.id;
+        """
+        return self.page.wait(script, 10, wanted=title, before=before, x=x, y=y)
+
+    def connect(self, origin: int, output: int, target: int, into: str) -> None:
+        """Wire a node's output into the input of a name of another."""
+        script = """
+        const target = app.graph.getNodeById(to);
+        const slot = target.inputs.findIndex(({ name }) => name === into);
+        return Boolean(app.graph.getNodeById(origin).connect(output, target, slot));
+        """
+        assert self.page.run(script, origin=origin, output=output, to=target, into=into), f"{into} cannot be wired"
+
+    def set(self, node: int, **values: Any) -> None:
+        """What a node's widgets show."""
+        script = """
+        for (const [name, value] of Object.entries(values)) {
+          const widget = app.graph.getNodeById(id).widgets.find((widget) => widget.name === name);
+          widget.value = value;
+          widget.callback?.(value);
+        }
+        return true;
+        """
+        self.page.run(script, id=node, values=values)
+
+    def values(self, node: int) -> dict[str, Any]:
+        """What a node's widgets show, by name."""
+        script = "Object.fromEntries(app.graph.getNodeById(id).widgets.map(({ name, value }) => [name, value]))"
+        return self.page.run(script, id=node)
 
     def ids(self, kind: str) -> list[int]:
         """The nodes of a type."""

@@ -29,7 +29,7 @@ from tools.comfyui import PACK, PACK_NAME
 
 RECORDED = Path(__file__).with_name("recorded")
 NOTHING: dict[str, Any] = {
-    "embeddings": [], "experiment/models": [], "global_subgraphs": {}, "node_replacements": {}, "userdata": [],
+    "embeddings": [], "experiment/models": [], "node_replacements": {}, "userdata": [],
     "userdata/comfy.templates.json": [], "workflow_templates": {},
 }  # fmt: skip
 """What a server answers that has nothing of the kind."""
@@ -93,11 +93,14 @@ class RecordedServer:
             "i18n": _translations,
             "extensions": self._extensions,
             "settings": lambda: self.settings,
+            "global_subgraphs": _blueprints,
         }
         if path == "view":
             return _picture(query["filename"][0].split(".")[0])
         if path in made:
             return json.dumps(made[path]()).encode()
+        if path.startswith("global_subgraphs/"):
+            return json.dumps(_blueprint(path.removeprefix("global_subgraphs/"))).encode()
         if path in self.answers:
             return json.dumps(self.answers[path]).encode()
         return None
@@ -127,6 +130,21 @@ def _translations() -> dict[str, Any]:
         }
         for folder in (PACK / "locales").iterdir()
     }
+
+
+def _blueprints() -> dict[str, Any]:
+    """Our blueprints by ids, as a server lists them: without their content."""
+    return {
+        hashlib.sha256(file.name.encode()).hexdigest(): {
+            "source": "custom_node", "name": file.stem, "info": {"node_pack": f"custom_nodes.{PACK_NAME}"},
+        }
+        for file in sorted((PACK / "subgraphs").glob("*.json"))
+    }  # fmt: skip
+
+
+def _blueprint(key: str) -> dict[str, Any]:
+    entry = _blueprints()[key]
+    return {**entry, "data": (PACK / "subgraphs" / f"{entry['name']}.json").read_text(encoding="utf-8")}
 
 
 def _read(file: Path) -> dict[str, Any]:

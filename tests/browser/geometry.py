@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import combinations
+from typing import Any
 
 from editor import Editor
 
@@ -76,7 +78,10 @@ class _Part:
 
 def problems(editor: Editor) -> list[str]:
     """What stands where it should not, as sentences."""
-    found = editor.page.run(_BOXES)
+    return _judge(editor.page.run(_BOXES))
+
+
+def _judge(found: dict[str, Any]) -> list[str]:
     nodes = [(_part(node), node["framed"], [_Part(name, tuple(box)) for name, box in node["inside"]])
              for node in found["nodes"]]  # fmt: skip
     return list(_problems(nodes, [_part(frame) for frame in found["frames"]]))
@@ -100,11 +105,15 @@ def _problems(nodes: list[tuple[_Part, bool, list[_Part]]], frames: list[_Part])
         yield from (f"{node} lies over {frame}" for frame in frames if frame.meets(node) and not frame.holds(node))
 
 
-def problems_at_rest(editor: Editor) -> list[str]:
-    """`problems`, once the nodes have their sizes, which takes a busy machine its time."""
-    for _ in range(8):
-        editor.rest(0.7)
-        found = problems(editor)
-        if not found:
-            break
+def problems_at_rest(editor: Editor, seconds: float = 6) -> list[str]:
+    """`problems`, once nothing moves any more, which takes a busy machine its time."""
+    end, before, found = time.monotonic() + seconds, None, ["nothing comes to rest"]
+    while time.monotonic() < end:
+        editor.rest(0.2)
+        boxes = editor.page.run(_BOXES)
+        if boxes == before:
+            found = _judge(boxes)
+            if not found:
+                break
+        before = boxes
     return found

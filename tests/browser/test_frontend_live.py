@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,11 +12,14 @@ from typing import Any
 
 import frontend
 import geometry
+import numpy as np
 import pytest
 from chromium import Chromium
 from editor import VUE, Editor, change_settings
 from host import LOAD_FAILURE, Server
+from PIL import Image
 
+from lightfusion_core.shapes.judge import read
 from tools.comfyui import NONE_FOUND, PACK, PACK_NAME, Checkout, checkouts
 
 pytestmark = [pytest.mark.browser, pytest.mark.comfy]
@@ -171,6 +176,78 @@ def test_workflow_opens(editor: Editor, file: Path) -> None:
         assert geometry.problems_at_rest(editor) == []
         assert editor.warnings() == []
     assert [error for error in editor.page.errors[before:] if "Failed to load resource" not in error] == []
+
+
+TEXT_TO_IMAGE = "Text to Image (LightFusion)"
+
+
+def half_a_mask(editor: Editor) -> tuple[int, int]:
+    """White on the right of 128 by 128: the node and its output."""
+    nothing, half, both = (editor.add(kind, 100, 500 + 200 * at) for at, kind in enumerate(
+        ("SolidMask", "SolidMask", "MaskComposite")
+    ))  # fmt: skip
+    editor.set(nothing, value=0.0, width=128, height=128)
+    editor.set(half, value=1.0, width=64, height=128)
+    editor.set(both, x=64, y=0, operation="add")
+    editor.connect(nothing, 0, both, "destination")
+    editor.connect(half, 0, both, "source")
+    return both, 0
+
+
+def drawn_before(editor: Editor, prompt: str) -> tuple[int, int]:
+    """A picture of the same blueprint each time, as another node's output."""
+    node = editor.insert(TEXT_TO_IMAGE)
+    editor.set(node, prompt=prompt)
+    return node, 0
+
+
+BLUEPRINTS = {
+    TEXT_TO_IMAGE: ({}, {("red", "circle"), ("blue", "star")}),
+    "Image Edit (LightFusion)": (
+        {"image": lambda editor: drawn_before(editor, "a red circle and a yellow star on a white background")},
+        {("blue", "circle"), ("yellow", "star")},
+    ),
+    "Masked Image Edit (LightFusion)": (
+        {"image": lambda editor: drawn_before(editor, "a red circle left of a green square"), "mask": half_a_mask},
+        {("red", "circle"), ("purple", "square")},
+    ),
+    "Think then Draw (LightFusion)": ({}, None),
+    "Regional Prompts (LightFusion)": ({"mask": half_a_mask}, {("yellow", "heart"), ("green", "square")}),
+}
+"""What is wired into each, and what its picture then shows; nano is not trained to draw what it thinks."""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("title", BLUEPRINTS)
+def test_blueprint_draws(editor: Editor, title: str) -> None:
+    """Out of the node library, wired, run: the node gives a picture of what its rows say, and a new seed."""
+    if not offers_blueprints(editor):
+        pytest.skip("this ComfyUI offers no blueprints")
+    editor.empty()
+    wired, wanted = BLUEPRINTS[title]
+    node = editor.insert(title, 700)
+    for name, make in wired.items():
+        editor.connect(*make(editor), node, name)
+    preview = editor.add("PreviewImage", 1200)
+    editor.connect(node, 0, preview, "images")
+    before = editor.values(node)
+    outputs = run(editor)
+    picture = shown(editor, outputs[str(preview)])
+    assert picture == (wanted or picture)
+    assert editor.values(node)["seed"] != before["seed"]
+    editor.screenshot(f"blueprint-{title}")
+
+
+def offers_blueprints(editor: Editor) -> bool:
+    return editor.page.run("return (await fetch('/global_subgraphs')).ok")
+
+
+def shown(editor: Editor, output: dict[str, Any]) -> set[tuple[str, str]]:
+    """Colour and shape of what the picture of a node's output shows."""
+    (image,) = output["images"]
+    with urllib.request.urlopen(f"{editor.url}/view?{urllib.parse.urlencode(image)}", timeout=30) as answer:
+        picture = np.asarray(Image.open(io.BytesIO(answer.read())).convert("RGB"))
+    return {(str(thing.color), str(thing.shape)) for thing in read(picture).things}
 
 
 @pytest.mark.slow

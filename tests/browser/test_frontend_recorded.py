@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import frontend
 import geometry
@@ -13,6 +14,9 @@ from chromium import Chromium
 from editor import VUE, Editor
 
 from tools.comfyui import PACK
+from tools.workflows.blueprints import BLUEPRINTS
+from tools.workflows.graph import Blueprint
+from tools.workflows.write import to_api
 
 pytestmark = pytest.mark.browser
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
@@ -29,13 +33,21 @@ def server() -> Iterator[frontend.RecordedServer]:
         yield server
 
 
-@pytest.fixture(scope="module", params=[False, True], ids=["classic", "vue"])
-def editor(request: pytest.FixtureRequest, browser: Chromium, server: frontend.RecordedServer) -> Iterator[Editor]:
-    """The editor, with nodes drawn on the canvas or made of elements."""
+@pytest.fixture(scope="module")
+def opened(browser: Chromium, server: frontend.RecordedServer) -> Iterator[Editor]:
+    """The editor, opened once: that takes longer than most tests."""
     with browser.page() as page:
-        editor = Editor(page, server.url, "recorded-vue" if request.param else "recorded", **{VUE: request.param})
-        yield editor
-        assert editor.complaints() == []
+        yield Editor(page, server.url, "recorded", **{VUE: False})
+
+
+@pytest.fixture(scope="module", params=[False, True], ids=["classic", "vue"])
+def editor(request: pytest.FixtureRequest, opened: Editor) -> Iterator[Editor]:
+    """The editor, with nodes drawn on the canvas or made of elements."""
+    opened.name = "recorded-vue" if request.param else "recorded"
+    opened.empty()
+    opened.draw_with(elements=request.param)
+    yield opened
+    assert opened.complaints() == []
 
 
 @pytest.fixture(autouse=True)
@@ -58,9 +70,10 @@ def pairs(*colours: tuple[str, str]) -> dict[str, object]:
 # Workflows
 
 
-def test_workflows_open_whole_and_come_out_as_they_went_in(editor: Editor) -> None:
+def test_workflows_open_whole_and_in_order_and_come_out_as_they_went_in(editor: Editor) -> None:
     """A shipped graph with a red node is the first thing that a new user would see. Widgets of our own that went
-    into the file would move every value after them by one place."""
+    into the file would move every value after them by one place. What a run adds to a node is looked at by the tests
+    with a real server."""
     found = {file.stem: list(_problems(editor, file)) for file in WORKFLOWS}
     assert {name: problems for name, problems in found.items() if problems} == {}
 
@@ -74,17 +87,9 @@ def _problems(editor: Editor, file: Path) -> Iterator[str]:
         values, was = saved[node["id"]].get("widgets_values", []), node.get("widgets_values", [])
         if values != was:
             yield f"{node['type']}: {was} became {values}"
+    editor.fit()
+    yield from geometry.problems_at_rest(editor)
     yield from (error for error in editor.page.errors[before:] if "Failed to load resource" not in error)
-
-
-def test_workflows_stand_in_order(editor: Editor) -> None:
-    """As they open; what a run adds is looked at by the tests with a real server."""
-    found = {}
-    for file in WORKFLOWS:
-        editor.load(json.loads(file.read_text(encoding="utf-8")))
-        editor.fit()
-        found[file.stem] = geometry.problems_at_rest(editor)
-    assert {name: problems for name, problems in found.items() if problems} == {}
 
 
 def test_disorder_is_noticed(editor: Editor) -> None:
@@ -112,6 +117,37 @@ def test_node_that_is_missing_is_noticed(editor: Editor) -> None:
     assert editor.missing() == ["LightFusionGone"]
     editor.page.errors.clear()
     editor.page.press("Escape")
+
+
+# Blueprints
+
+
+@pytest.mark.parametrize("make", BLUEPRINTS, ids=lambda make: make.__name__)
+@pytest.mark.parametrize("editor", [True], ids=["vue"], indirect=True)
+def test_blueprint_comes_out_of_the_node_library(editor: Editor, make: Callable[[], Blueprint]) -> None:
+    """One node with the rows and sockets that its file says, standing for the graph that its builder made."""
+    blueprint = make()
+    node = editor.insert(blueprint.name)
+    assert editor.values(node) == (shown := blueprint.inputs.values)
+    assert editor.missing() == []
+    sockets = "app.graph.getNodeById(id).inputs.filter((input) => !input.widget).map((input) => input.name)"
+    assert editor.page.run(sockets, id=node) == [name for name, _ in blueprint.inputs.kind.outputs if name not in shown]
+    assert _plain(editor.prompt()) == _plain(to_api(blueprint))
+    editor.screenshot(f"blueprint-{make.__name__}")
+
+
+def _plain(graph: dict[str, Any]) -> list[list[Any]]:
+    """The nodes of an API-format graph without their ids: a wire is the node at its other end and the output."""
+
+    def at(number: str) -> list[str]:
+        return [graph[number]["class_type"], graph[number]["_meta"]["title"]]
+
+    written = [
+        [*at(number), {name: [at(value[0]), value[1]] if isinstance(value, list) else value
+                       for name, value in node["inputs"].items()}]
+        for number, node in graph.items()
+    ]  # fmt: skip
+    return sorted(written, key=str)
 
 
 # Text
@@ -252,7 +288,7 @@ def test_live_preview_stands_in_the_results_place(editor: Editor, server: fronte
 def _shows_live_preview(editor: Editor, node: int) -> bool:
     for _ in range(2):  # the canvas loads a picture as it draws, and shows it when it draws again
         editor.page.run("app.canvas.setDirty(true, true); return true")
-        editor.rest(0.5)
+        editor.rest(0.25)
     script = """
     const element = document.querySelector(`[data-node-id="${id}"]`);
     if (LiteGraph.vueNodesMode)
@@ -278,7 +314,7 @@ def _shown_rows(editor: Editor, node: int) -> list[str]:
     const shown = element.innerText + [...element.querySelectorAll("label")].map((label) => label.textContent);
     return node.widgets.filter((widget) => shown.includes(widget.label ?? widget.name)).map((widget) => widget.name);
     """
-    editor.rest(0.7)
+    editor.rest(0.3)
     return editor.page.run(script, id=node)
 
 

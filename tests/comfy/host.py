@@ -29,11 +29,15 @@ from typing import Any
 import websocket
 from PIL import Image
 
+from lightfusion_core.shapes.world import Scene, Thing, render
 from tools.comfyui import PACK, PACK_NAME, Checkout, free_port, lay_out
 
 LOAD_FAILURE = re.compile(r"IMPORT FAILED|Cannot import|Error while calling comfy_entrypoint")
 LORA_FAILURE = re.compile(r"NOT LOADED|lora key not loaded|SHAPE MISMATCH")
 _COLOUR = re.compile(r"\x1b\[[0-9;]*m")
+
+EXAMPLE = Scene((Thing("circle", "red", "medium", 0.3, 0.5), Thing("star", "yellow", "medium", 0.7, 0.5)))
+"""What example.png shows, which every ComfyUI has a picture of its own for in its input folder."""
 
 Graph = dict[str, dict[str, Any]]
 """An API-format graph: node id to class_type and inputs."""
@@ -67,6 +71,7 @@ class Server:
         self.log_file = base / "comfyui.log"
         packs = {PACK_NAME: PACK, **{module.name: module for module in modules}}
         lay_out(base, packs)
+        Image.fromarray(render(EXAMPLE)).save(base / "input" / "example.png")
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.command = checkout.command(base, self.port, packs, ["--cpu", *options])
@@ -279,6 +284,10 @@ class Client:
     def view(self, item: dict[str, str]) -> Image.Image:
         """A picture out of a node's output."""
         return Image.open(io.BytesIO(self._request(f"/view?{urllib.parse.urlencode(item)}")))
+
+    def read(self, item: dict[str, str]) -> str:
+        """A text out of a node's output."""
+        return self._request(f"/view?{urllib.parse.urlencode(item)}").decode()
 
     def upload(self, name: str, image: Image.Image) -> str:
         """Send a picture to the input folder; returns the name for LoadImage."""

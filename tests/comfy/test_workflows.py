@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from host import PACK, PACK_NAME, Client, Result, Server
+from host import EXAMPLE, PACK, PACK_NAME, Client, Result, Server
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -24,12 +24,15 @@ from lightfusion_core import __version__
 from lightfusion_core.shapes.judge import judge_edit, judge_prompt, judge_scene, read
 from lightfusion_core.shapes.questions import caption
 from lightfusion_core.shapes.samples import EditSample, PromptSample, Wanted
-from lightfusion_core.shapes.world import Background, Scene, Thing
+from lightfusion_core.shapes.world import Background, Scene, Thing, render
 from tools.workflows.catalogue import KINDS, WORKFLOWS
 from tools.workflows.schema import read_kind, recording
 from tools.workflows.write import FOLDER, write
 
 NAMES = list(WORKFLOWS)
+APPS = {"text_to_image.app", "edit.app", "ask.app"}
+"""Those that open as a form. A form is for pictures of one's own: there is one in every ComfyUI's input folder."""
+
 NANO_TASKS = json.loads((PACK / "lightfusion_core" / "nano" / "config.json").read_text(encoding="utf-8"))["tasks"]
 _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
@@ -105,11 +108,32 @@ def test_note_says_what_to_do(name: str) -> None:
     assert "models/lightfusion" in note
     assert 40 <= len(note.split()) <= 200
     types = {node["type"] for node in ui["nodes"]}
-    assert "LoadImage" not in types
+    assert "LoadImage" not in types or name in APPS
     if "Before" in {node.get("title") for node in ui["nodes"]} and name != "generate_edit_upscale":
         assert "Load Image" in note
     models = [node["widgets_values"][0] for node in ui["nodes"] if node["type"] == "LightFusionLoad"]
     assert set(models) == {"nano (built in)"}
+
+
+@pytest.mark.parametrize("name", [*APPS, "text_to_image", "instruction_edit", "ask_and_caption"])
+def test_form_shows_what_there_is(name: str) -> None:
+    """The frontend drops a row or an output that it does not find, in silence."""
+    ui, graph = ui_of(name), WORKFLOWS[name]()
+    nodes = {node["id"]: node for node in ui["nodes"]}
+    assert ui["extra"]["linearMode"] == (name in APPS)
+    form = ui["extra"]["linearData"]
+    kinds = {node.id: node.kind for node in graph.nodes}
+    assert all(kinds[number].input(row).widget for number, row in form["inputs"])
+    wired = [slot["name"] for number, _ in form["inputs"] for slot in nodes[number]["inputs"] if slot["link"]]
+    assert not {row for _, row in form["inputs"]} & set(wired)
+    assert form["outputs"]
+    shown = {nodes[number]["type"] for number in form["outputs"]}
+    assert shown <= {"SaveImage", "LightFusionAsk"}
+
+
+def test_other_graphs_are_no_forms() -> None:
+    forms = {name for name in NAMES if "linearMode" in ui_of(name)["extra"]}
+    assert forms == {*APPS, "text_to_image", "instruction_edit", "ask_and_caption"}
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -250,6 +274,7 @@ def test_runs_as_soon_as_it_is_opened(gallery: Gallery, name: str) -> None:
             assert len(shown["images"]) == (4 if node["_meta"]["title"] == "Save all four" else 1)
         if node["class_type"] in ("LightFusionAsk", "LightFusionThink"):
             assert shown["text"][0].strip()
+            assert gallery.client.read(shown["files"][0]) == shown["text"][0]
 
 
 @pytest.mark.comfy
@@ -325,6 +350,14 @@ def _second_picture(gallery: Gallery) -> bool:
     return shows(picture, ("blue", "star"), background=PALE_GREEN)
 
 
+def _app_edited(gallery: Gallery) -> bool:
+    return recolored(render(EXAMPLE), gallery.pictures("edit.app")[0], "circle", "blue")
+
+
+def _app_answered(gallery: Gallery) -> bool:
+    return gallery.texts("ask.app", "Ask")[0].strip(" .").lower() == caption(EXAMPLE)
+
+
 def _answered(gallery: Gallery) -> bool:
     return "pink star" in gallery.texts("ask_and_caption", "Ask")[0].lower()
 
@@ -336,6 +369,7 @@ def _captioned(gallery: Gallery) -> bool:
 
 JUDGED = {
     "text_to_image": ("generate", _one("text_to_image", ("red", "circle"), ("blue", "star"))),
+    "text_to_image.app": ("generate", _one("text_to_image.app", ("red", "circle"), ("blue", "star"))),
     "stock_ksampler": (
         "generate",
         _one("stock_ksampler", ("blue", "star"), ("green", "square"), background=PALE_YELLOW),
@@ -363,6 +397,8 @@ JUDGED = {
     "several_references": ("edit", _references),
     "generate_edit_upscale": ("edit", _one("generate_edit_upscale", ("purple", "heart"), ("cyan", "cross"))),
     "edit_other_model_edit": ("edit", _one("edit_other_model_edit", ("blue", "circle"), background=PALE_BLUE)),
+    "edit.app": ("edit", _app_edited),
+    "ask.app": ("answer", _app_answered),
     "ask_and_caption, answer": ("answer", _answered),
     "ask_and_caption, caption": ("answer", _captioned),
 }

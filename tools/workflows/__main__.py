@@ -1,4 +1,4 @@
-"""Makes the example workflows.
+"""Makes the example workflows and the blueprints.
 
     python -m tools.workflows build         the graphs, from tools/workflows
     python -m tools.workflows thumbnails    their pictures, by running them on a ComfyUI server
@@ -11,14 +11,18 @@ from __future__ import annotations
 
 import argparse
 
+from . import subgraph
+from .blueprints import BLUEPRINTS
 from .catalogue import WORKFLOWS
 from .write import write
 
 
 def build() -> None:
-    """Write both formats of every workflow."""
+    """Write both formats of every workflow, and the blueprints."""
     for make in WORKFLOWS.values():
         write(make())
+    for blueprint in BLUEPRINTS:
+        subgraph.write(blueprint())
 
 
 def main() -> None:

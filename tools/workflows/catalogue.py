@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from .drawing import batch_of_seeds, fewer_steps, regional_prompts, rewrite_then_draw, stock_ksampler, text_to_image
+from .drawing import (
+    batch_of_seeds,
+    fewer_steps,
+    regional_prompts,
+    rewrite_then_draw,
+    stock_ksampler,
+    text_to_image,
+    text_to_image_app,
+)
 from .editing import (
     ask_and_caption,
+    ask_app,
+    edit_app,
     edit_other_model_edit,
     generate_edit_upscale,
     instruction_edit,
@@ -31,7 +41,8 @@ WORKFLOWS: dict[str, Callable[[], Graph]] = {
         batch_of_seeds,
         edit_other_model_edit,
     )
-}
+} | {"text_to_image.app": text_to_image_app, "edit.app": edit_app, "ask.app": ask_app}
+"""By the names of their files. Those that open as a form have a further ending, as ComfyUI's own."""
 
 KINDS = (
     "CLIPTextEncode",
@@ -49,6 +60,7 @@ KINDS = (
     "LightFusionLoad",
     "LightFusionSampler",
     "LightFusionThink",
+    "LoadImage",
     "MaskComposite",
     "PreviewImage",
     "SaveImage",

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from .graph import BROWN, GREEN, PURPLE, Graph
+from .graph import BROWN, GREEN, PURPLE, App, Graph
 from .parts import STEPS, decode, encode, model_frame, sample, save, start
 
 
-def text_to_image() -> Graph:
+def text_to_image(name: str = "text_to_image") -> Graph:
     graph, model = start(
-        "text_to_image",
+        name,
         "Text to image",
         "Type what you want to see into *Prompt* and press Run. Width and height 0 mean the model's own size.",
         "Nothing is encoded again while you change only the seed, the steps or the guidance.",
@@ -20,6 +20,15 @@ def text_to_image() -> Graph:
     model_frame(graph, model)
     graph.group("What to draw", GREEN, [encoded])
     graph.group("Draw", PURPLE, [drawn], [picture, saved])
+    rows = ((encoded, "prompt"), (encoded, "width"), (encoded, "height"), (drawn, "seed"), (drawn, "steps"))
+    graph.app = App((*rows, (model, "model")), (saved,))
+    return graph
+
+
+def text_to_image_app() -> Graph:
+    """The same, seen as a form first."""
+    graph = text_to_image("text_to_image.app")
+    graph.opens_as_app = True
     return graph
 
 

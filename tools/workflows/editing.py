@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .graph import BROWN, PURPLE, Graph
-from .parts import LOAD_IMAGE, STEPS, decode, edit, encode, load, model_frame, sample, save, source, start
+from .graph import BROWN, GREEN, PURPLE, App, Graph
+from .parts import EXAMPLE, LOAD_IMAGE, STEPS, decode, edit, encode, load, model_frame, sample, save, source, start
 
 
 def instruction_edit() -> Graph:
@@ -17,7 +17,30 @@ def instruction_edit() -> Graph:
     model_frame(graph, model)
     before = source(graph, model, "a red circle and a yellow star on a white background", 1)
     edited = edit(graph, model, before, "make the circle blue", 1)
-    graph.group("Edit", PURPLE, [edited], [save(graph, edited["image"])])
+    saved = save(graph, edited["image"])
+    graph.group("Edit", PURPLE, [edited], [saved])
+    described = next(node for node in graph.nodes if node.kind.name == "LightFusionEncode")
+    rows = ((described, "prompt"), (edited, "instruction"), (edited, "seed"), (edited, "steps"))
+    graph.app = App((*rows, (model, "model")), (saved,))
+    return graph
+
+
+def edit_app() -> Graph:
+    graph, model = start(
+        "edit.app",
+        "Edit a picture of yours, as a form",
+        "Pick a picture, say what to change, and press Run. The button *Graph* at the top shows the nodes behind the "
+        "form.",
+        "The result has exactly the size of the picture, in place.",
+    )
+    model_frame(graph, model)
+    picture = graph.add("LoadImage", "Your picture", image=EXAMPLE)
+    graph.group("A picture to edit", GREEN, [picture])
+    edited = edit(graph, model, picture["IMAGE"], "make the circle blue", 1)
+    saved = save(graph, edited["image"])
+    graph.group("Edit", PURPLE, [edited], [saved])
+    rows = ((picture, "image"), (edited, "instruction"), (edited, "seed"), (edited, "steps"), (model, "model"))
+    graph.app, graph.opens_as_app = App(rows, (saved,)), True
     return graph
 
 
@@ -83,6 +106,27 @@ def ask_and_caption() -> Graph:
         image_1=picture,
     )  # fmt: skip
     graph.group("Ask", PURPLE, [asked], [described])
+    rows = ((asked, "question"), (asked, "length"), (described, "question"), (model, "model"))
+    graph.app = App(rows, (asked, described))
+    return graph
+
+
+def ask_app() -> Graph:
+    graph, model = start(
+        "ask.app",
+        "Ask about a picture of yours, as a form",
+        "Pick a picture, write a question, and press Run. The answer shows as a text beside the form, and on the node.",
+        "The button *Graph* at the top shows the nodes behind the form.",
+    )
+    model_frame(graph, model)
+    picture = graph.add("LoadImage", "Your picture", image=EXAMPLE)
+    graph.group("A picture to ask about", GREEN, [picture])
+    asked = graph.add(
+        "LightFusionAsk", "Ask", "fixed", clip=model["CLIP"], question="describe the picture", image_1=picture["IMAGE"]
+    )
+    graph.group("Ask", PURPLE, [asked])
+    rows = ((picture, "image"), (asked, "question"), (asked, "length"), (model, "model"))
+    graph.app, graph.opens_as_app = App(rows, (asked,)), True
     return graph
 
 

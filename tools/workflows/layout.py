@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from dataclasses import dataclass
 
-from .graph import Graph, Node
+from .graph import Blueprint, Graph, Node
 
 _TITLE, _SLOT, _TEXT = 30, 20, 110
 _WIDTH, _WIDE = 290, 360
@@ -93,6 +93,16 @@ def size(node: Node) -> tuple[int, int]:
         for renderer, count in zip(RENDERERS, rows, strict=True)
     )  # fmt: skip
     return (_WIDE if texts else _WIDTH), height
+
+
+def outer_size(blueprint: Blueprint) -> tuple[int, int]:
+    """The size of the node that a blueprint becomes."""
+    inside = {output: node.kind.input(name) for node in blueprint.nodes for name, output in node.links.items()}
+    shown = [inside[blueprint.inputs[name]] for name, _ in blueprint.inputs.kind.outputs]
+    texts = sum(given.multiline for given in shown)
+    rows = sum(given.widget + given.control for given in shown) - texts
+    slots = max(sum(not given.widget for given in shown), len(blueprint.outputs))
+    return _WIDE, RENDERERS[1].around + _SLOT * slots + _TEXT * texts + RENDERERS[1].row * rows
 
 
 def note_height(text: str) -> int:

@@ -9,6 +9,9 @@ from .graph import BLUE, GREEN, Graph, Node, Output
 STEPS = 20
 """Enough for nano; the large model is published with 50."""
 
+EXAMPLE = "example.png"
+"""The picture that stands in every ComfyUI's input folder."""
+
 LARGE_MODEL = (
     "**nano (built in)** is a tiny model that knows coloured shapes only. It is picked here so that the graph runs as "
     "soon as it is opened, without a download or a GPU. For real pictures put a LightFusion checkpoint into "

@@ -69,6 +69,8 @@ def read_kind(name: str, info: dict[str, Any]) -> Kind:
 def _read_input(name: str, spec: list[Any], optional: bool, ours: bool) -> Input:
     kind, options = spec[0], spec[1] if len(spec) > 1 else {}
     choices = kind if isinstance(kind, list) else options.get("options")
+    if options.get("image_upload"):  # what lies in the input folder is everyone's own
+        choices = None
     kind = "COMBO" if isinstance(kind, list) else kind
     widget = kind in _WIDGETS and not options.get("forceInput")
     default = options.get("default", choices[0] if choices else "" if kind == "STRING" else None)

@@ -43,6 +43,8 @@ def thumbnails(names: Sequence[str]) -> None:
                 raise RuntimeError(f"{name}: {result.failure}")
             pictures, texts = [], []
             for node in graph.nodes:
+                if node.kind.name == "LoadImage":
+                    pictures.append(client.view({"filename": node.values["image"], "type": "input"}))
                 shown = result.outputs.get(str(node.id), {})
                 pictures += [client.view(item) for item in shown.get("images", ())]
                 texts += shown.get("text", ())
