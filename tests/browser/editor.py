@@ -47,11 +47,22 @@ found.at(-1)?.click();
 return found.length > 0;
 """
 
+_LISTEN = """
+const api = comfyAPI.api.api;
+window.end = null;
+window.streamed = [];
+for (const kind of ["execution_success", "execution_error", "execution_interrupted"])
+  api.addEventListener(kind, ({ detail }) => { window.end = { kind, ...detail }; }, { once: true });
+api.addEventListener("lightfusion.text", ({ detail }) => window.streamed.push(detail));
+"""
+
 # not the editor's own command: its view glides, and elements over the canvas follow later
 _FIT = """
-const nodes = app.graph.nodes.filter((node) => !ids || ids.some((id) => id == node.id));
-const [left, top] = [0, 1].map((axis) => Math.min(...nodes.map((node) => node.pos[axis])) - 60);
-const [right, bottom] = [0, 1].map((axis) => Math.max(...nodes.map((node) => node.pos[axis] + node.size[axis])) + 60);
+const nodes = app.canvas.graph.nodes.filter((node) => !ids || ids.some((id) => id == node.id));
+const { groups, inputNode, outputNode } = app.canvas.graph;
+const all = ids ? nodes : [...nodes, ...groups, inputNode, outputNode].filter(Boolean);
+const [left, top] = [0, 1].map((axis) => Math.min(...all.map((node) => node.pos[axis])) - 60);
+const [right, bottom] = [0, 1].map((axis) => Math.max(...all.map((node) => node.pos[axis] + node.size[axis])) + 60);
 const room = [innerWidth - 160, innerHeight - 160];
 const ds = app.canvas.ds;
 ds.scale = Math.min(room[0] / (right - left), room[1] / (bottom - top), 1.2);
@@ -89,6 +100,14 @@ class Editor:
         graph = {**workflow, "extra": {**workflow.get("extra", {}), "linearMode": False}}
         self.page.run("await app.loadGraphData(workflow); return true", workflow=graph)
         self.page.wait("app.graph.nodes.length === count", count=len(workflow["nodes"]))
+
+    def open_form(self, workflow: Mapping[str, Any], name: str) -> str:
+        """Open a workflow file's content as the file says, which is a form; what stands on the form."""
+        self.page.run("await app.loadGraphData(workflow, true, true, name); return true", workflow=workflow, name=name)
+        shown = self.page.wait("document.querySelector('[data-testid=linear-widgets]')?.innerText", 20)
+        skip = "[...document.querySelectorAll('[data-testid=coach-landing] button')].find(isSkip)?.click()"
+        self.page.run(f"const isSkip = (button) => button.innerText.trim() === 'Skip'; {skip}; return true")
+        return shown
 
     def empty(self) -> None:
         """Take everything away."""
@@ -145,7 +164,7 @@ class Editor:
 
     def values(self, node: int) -> dict[str, Any]:
         """What a node's widgets show, by name."""
-        script = "Object.fromEntries(app.graph.getNodeById(id).widgets.map(({ name, value }) => [name, value]))"
+        script = "Object.fromEntries((app.graph.getNodeById(id).widgets ?? []).map(({ name, value }) => [name, value]))"
         return self.page.run(script, id=node)
 
     def ids(self, kind: str) -> list[int]:
@@ -164,9 +183,14 @@ class Editor:
         """The graph as it would be queued."""
         return self.page.run("return (await app.graphToPrompt()).output")
 
-    def queue(self) -> None:
-        """Queue the graph."""
-        self.page.run("await app.queuePrompt(0, 1); return true")
+    def run(self, seconds: float = 240, press: str = "await app.queuePrompt(0, 1)") -> dict[str, Any]:
+        """Queue the graph, or `press` what queues it, and wait for its end; the history's outputs. `window.streamed`
+        then has what was written meanwhile. Fails with the node's own error."""
+        self.page.run(f"{_LISTEN}{press}; return true;")
+        end = self.page.wait("window.end", seconds)
+        assert end["kind"] == "execution_success", end.get("exception_message", end)
+        with urllib.request.urlopen(f"{self.url}/history/{end['prompt_id']}", timeout=30) as answer:
+            return json.load(answer)[end["prompt_id"]]["outputs"]
 
     def shown(self, node: int, name: str, what: str = "textContent", seconds: float = 30) -> str:
         """A property of a node's own element, once it is there and not empty."""

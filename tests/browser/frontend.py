@@ -23,7 +23,7 @@ from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 from object_info import SNAPSHOT, served
-from PIL import Image
+from PIL import Image, ImageColor
 
 from tools.comfyui import PACK, PACK_NAME
 
@@ -50,7 +50,7 @@ def static_files() -> Path | None:
 class RecordedServer:
     """Serves the frontend on a free port; a context manager.
 
-    `/view` gives a plain picture of 96 x 64 pixels, in the colour that its file is named after ("red.png").
+    `/view` gives a plain picture of 96 x 64 pixels, in the colour that its file is named after ("red.png"), else white.
     """
 
     def __init__(self, static: Path) -> None:
@@ -151,9 +151,9 @@ def _read(file: Path) -> dict[str, Any]:
     return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
 
 
-def _picture(colour: str) -> bytes:
+def _picture(name: str) -> bytes:
     file = io.BytesIO()
-    Image.new("RGB", (96, 64), colour).save(file, format="PNG")
+    Image.new("RGB", (96, 64), ImageColor.colormap.get(name, "white")).save(file, format="PNG")
     return file.getvalue()
 
 

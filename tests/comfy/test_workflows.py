@@ -115,7 +115,7 @@ def test_note_says_what_to_do(name: str) -> None:
     assert set(models) == {"nano (built in)"}
 
 
-@pytest.mark.parametrize("name", [*APPS, "text_to_image", "instruction_edit", "ask_and_caption"])
+@pytest.mark.parametrize("name", [*sorted(APPS), "text_to_image", "instruction_edit", "ask_and_caption"])
 def test_form_shows_what_there_is(name: str) -> None:
     """The frontend drops a row or an output that it does not find, in silence."""
     ui, graph = ui_of(name), WORKFLOWS[name]()
@@ -124,8 +124,8 @@ def test_form_shows_what_there_is(name: str) -> None:
     form = ui["extra"]["linearData"]
     kinds = {node.id: node.kind for node in graph.nodes}
     assert all(kinds[number].input(row).widget for number, row in form["inputs"])
-    wired = [slot["name"] for number, _ in form["inputs"] for slot in nodes[number]["inputs"] if slot["link"]]
-    assert not {row for _, row in form["inputs"]} & set(wired)
+    wired = [[number, slot["name"]] for number in nodes for slot in nodes[number]["inputs"] if slot["link"]]
+    assert not [row for row in form["inputs"] if row in wired]
     assert form["outputs"]
     shown = {nodes[number]["type"] for number in form["outputs"]}
     assert shown <= {"SaveImage", "LightFusionAsk"}
@@ -175,6 +175,8 @@ def as_the_frontend_sends(ui: dict[str, Any], known: dict[str, Any]) -> dict[str
                     inputs[name] = next(values)
                     if options.get("control_after_generate"):
                         assert next(values) in ("fixed", "randomize"), node["type"]
+                    if options.get("image_upload"):
+                        assert next(values) == "image"
         assert next(values, None) is None, f"{node['type']} has more values than widgets"
         inputs |= {slot["name"]: origins[slot["link"]] for slot in node["inputs"] if slot["link"] is not None}
         title = node.get("title", info["display_name"])

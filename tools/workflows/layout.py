@@ -28,9 +28,15 @@ class Renderer:
 _PICTURE = ("SaveImage", "PreviewImage", "KSampler", "LightFusionSampler", "LightFusionEdit", "LightFusionRestore")
 _WRITTEN = ("LightFusionAsk", "LightFusionThink", "PreviewAny")
 RENDERERS = (
-    Renderer(14, 24, 0, 24, dict.fromkeys(_PICTURE, 240) | dict.fromkeys(_WRITTEN, 94) | {"LightFusionLoad": 62}),
-    Renderer(24, 28, 24, 24, dict.fromkeys(_PICTURE, 290) | dict.fromkeys(_WRITTEN, 110) | {"LightFusionLoad": 62}),
-)
+    Renderer(
+        14, 24, 0, 24,
+        dict.fromkeys(_PICTURE, 240) | dict.fromkeys(_WRITTEN, 94) | {"LightFusionLoad": 62, "LoadImage": 264},
+    ),
+    Renderer(
+        24, 28, 24, 24,
+        dict.fromkeys(_PICTURE, 290) | dict.fromkeys(_WRITTEN, 110) | {"LightFusionLoad": 62, "LoadImage": 318},
+    ),
+)  # fmt: skip
 """The canvas, and nodes that are made of elements."""
 
 

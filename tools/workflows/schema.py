@@ -16,7 +16,8 @@ _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 @dataclass(frozen=True, slots=True)
 class Input:
     """One input, in the order of the node's definition. `control` is a seed with a further widget, which says
-    what becomes of it after a run. `advanced` is one of our own that is folded away until it is asked for."""
+    what becomes of it after a run; `upload` is a file with a further widget, the button that sends one. `advanced` is
+    one of our own that is folded away until it is asked for."""
 
     name: str
     type: str
@@ -24,6 +25,7 @@ class Input:
     optional: bool = False
     multiline: bool = False
     control: bool = False
+    upload: bool = False
     advanced: bool = False
     default: Any = None
 
@@ -69,14 +71,15 @@ def read_kind(name: str, info: dict[str, Any]) -> Kind:
 def _read_input(name: str, spec: list[Any], optional: bool, ours: bool) -> Input:
     kind, options = spec[0], spec[1] if len(spec) > 1 else {}
     choices = kind if isinstance(kind, list) else options.get("options")
-    if options.get("image_upload"):  # what lies in the input folder is everyone's own
+    upload = bool(options.get("image_upload"))
+    if upload:  # what lies in the input folder is everyone's own
         choices = None
     kind = "COMBO" if isinstance(kind, list) else kind
     widget = kind in _WIDGETS and not options.get("forceInput")
     default = options.get("default", choices[0] if choices else "" if kind == "STRING" else None)
     return Input(
         name, kind, widget, optional, bool(options.get("multiline")), bool(options.get("control_after_generate")),
-        ours and bool(options.get("advanced")), default if widget else None,
+        upload, ours and bool(options.get("advanced")), default if widget else None,
     )  # fmt: skip
 
 

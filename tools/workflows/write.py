@@ -153,6 +153,7 @@ def _node(
     for given in node.kind.widgets:
         values.append(node.values[given.name])
         values += [node.control] if given.control else []
+        values += ["image"] if given.upload else []
     written: Json = {
         "id": node.id,
         "type": node.kind.name,
