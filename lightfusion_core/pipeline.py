@@ -16,14 +16,13 @@ from torch import Tensor
 
 from . import images
 from .checkpoints.loader import layers_as_stored, load_generation, load_understanding, load_vae
-from .checkpoints.memory import dtype_on_cpu
+from .checkpoints.memory import fitting
 from .checkpoints.model import find_tokenizer, open_model, read_config
 from .conditioning import Conditioning
 from .config import ModelConfig
 from .errors import CapabilityError, InputError
 from .generation.context import ContextBuilder
 from .generation.layers import Attention, Layers, TorchLayers, attention
-from .generation.scaled import ScaledLayers
 from .generation.tower import GenerationTower
 from .generation.vae import ImageVAE
 from .offload import HOME, Residency, Watched, check_mode
@@ -134,7 +133,8 @@ class LightFusion:
             tokenizer: a tokenizer.json or its folder, where the model's folder has none.
             device: where it runs; a GPU where there is one.
             dtype: what it computes in. Unless named, bfloat16 on a GPU; on a CPU float32 where there is memory for it,
-                else bfloat16. Weights in scaled fp8 stay fp8, unless float32 or float16 is named.
+                else bfloat16. Weights in scaled fp8 stay fp8, unless float32 or float16 is named. Matrices for which
+                there is no memory in that dtype stay in the file's, mapped, and are cast at every use.
             layers, attention: see `generation/layers.py`.
             offload: keep weights in the main memory, and move them to the device by "phases" (what the present one
                 needs) or "groups" (one layer at a time); see `offload.py`.
@@ -151,17 +151,21 @@ class LightFusion:
         as_stored = dtype in (None, torch.bfloat16)
         checkpoint = open_model(NANO if str(model) == "nano" else model, understanding=understanding, vae=vae)
         config = read_config(checkpoint)
-        if dtype is None:
-            dtype = dtype_on_cpu(checkpoint) if device.type == "cpu" else torch.bfloat16
+        mapped = False
+        if home.type == "cpu":
+            named = torch.bfloat16 if dtype is None and device.type != "cpu" else dtype
+            dtype, mapped = fitting(checkpoint, dtype=named, keeps_fp8=as_stored)
+        dtype = dtype or torch.bfloat16
         found = find_tokenizer(checkpoint, tokenizer)
-        if layers is TorchLayers and as_stored:
-            layers = layers_as_stored(checkpoint)
-        # A VLM's activations have outliers that an fp8 product would lose the rest to
-        text_layers = ScaledLayers if as_stored and checkpoint.is_scaled("understanding") else None
+        kept = as_stored or mapped
+        mapped_too = mapped and layers is TorchLayers  # other layers may not cast
+        if kept and layers is TorchLayers:
+            layers = layers_as_stored(checkpoint, "generation", mapped)
+        text_layers = layers_as_stored(checkpoint, "understanding", mapped) if kept else None
         return cls(
             config,
-            load_understanding(checkpoint, config, dtype, home, text_layers),
-            load_generation(checkpoint, config, dtype, home, layers, attention),
+            load_understanding(checkpoint, config, dtype, home, text_layers, as_stored=mapped),
+            load_generation(checkpoint, config, dtype, home, layers, attention, as_stored=mapped_too),
             load_vae(checkpoint, config, dtype, home) if checkpoint.names("vae") else None,
             Tokenizer(found, config.special_tokens) if found else None,
             device,

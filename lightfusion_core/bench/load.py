@@ -50,7 +50,7 @@ def _measure(settings: Settings, path: Path, on_round: OnRound) -> Report:
     def read() -> list[bytes]:
         return [file.read_bytes() for file in files]
 
-    layers = layers_as_stored(checkpoint)
+    layers = layers_as_stored(checkpoint, "generation")
 
     def load() -> GenerationTower:
         return load_generation(Checkpoint.open(path), config, settings.dtype, settings.device, layers)

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from ..config import ModelConfig
 from ..errors import CheckpointError
 from ..generation.layers import Attention, Layers, TorchLayers, attention
-from ..generation.scaled import FP8, Fp8ProductLayers
+from ..generation.scaled import FP8, Fp8ProductLayers, ScaledLayers
 from ..generation.tower import GenerationTower, keeps_float32
 from ..generation.vae import ImageVAE
 from ..understanding.tower import UnderstandingTower
@@ -108,11 +108,25 @@ def build_generation(
 
 
 def load_understanding(
-    checkpoint: Checkpoint, config: ModelConfig, dtype: torch.dtype, device: torch.device, layers: Layers | None = None
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    dtype: torch.dtype,
+    device: torch.device,
+    layers: Layers | None = None,
+    *,
+    as_stored: bool = False,
 ) -> UnderstandingTower:
-    """The understanding tower of a checkpoint. Raises CheckpointError."""
+    """The understanding tower of a checkpoint.
+
+    Args:
+        dtype: what it computes in.
+        as_stored: hold matrices in the file's own dtype, from which `layers` must cast them at use.
+
+    Raises:
+        CheckpointError: see `fill`.
+    """
     build = partial(build_understanding, config, with_lm_head="lm_head.weight" in checkpoint.names("understanding"))
-    dtype_of = partial(understanding_dtype, dtype=dtype)
+    dtype_of = partial(understanding_dtype, dtype=dtype, as_stored=as_stored)
     tower = fill(build(layers=layers), checkpoint, "understanding", device, dtype_of, like=build())
     tower.restore_tables()
     return tower
@@ -128,12 +142,14 @@ def load_generation(
     kind: type[_Tower] = GenerationTower,  # type: ignore[assignment]  # no defaults for type variables
     *,
     fp8: bool = False,
+    as_stored: bool = False,
 ) -> _Tower:
     """The generation tower of a checkpoint, frozen or coupled as its weights say.
 
     Args:
         dtype: what it computes in.
         fp8: hold the blocks' matrices in scaled fp8, which `layers` must have a `hold_scale` for.
+        as_stored: hold them in the file's own dtype, from which `layers` must cast them at use.
 
     Raises:
         CheckpointError: see `fill`.
@@ -142,20 +158,28 @@ def load_generation(
     tower = build_generation(config, coupled=coupled, dtype=dtype, layers=layers, attention=attention, kind=kind)
 
     def dtype_of(name: str, stored: torch.dtype) -> torch.dtype:
-        return generation_dtype(name, dtype, fp8)
+        return stored if as_stored and not fp8 and takes_fp8("generation", name) else generation_dtype(name, dtype, fp8)
 
     like: GenerationTower = build_generation(config, coupled=coupled, dtype=dtype)
     return fill(tower, checkpoint, "generation", device, dtype_of, () if coupled else UNUSED_IN_FROZEN, like=like)
 
 
-def layers_as_stored(checkpoint: Checkpoint) -> Layers:
-    """What holds the generation tower's weights as the file has them: scaled fp8 is not widened."""
-    return Fp8ProductLayers if checkpoint.is_scaled("generation") else TorchLayers
+def layers_as_stored(checkpoint: Checkpoint, part: str, casting: bool = False) -> Layers:
+    """What holds a tower's weights as the file has them: scaled fp8 is not widened.
+
+    Args:
+        casting: nor is anything else cast before it is used.
+    """
+    if checkpoint.is_scaled(part) and part == "generation":
+        return Fp8ProductLayers  # a VLM's activations have outliers that an fp8 product would lose the rest to
+    return ScaledLayers if casting or checkpoint.is_scaled(part) else TorchLayers
 
 
-def understanding_dtype(name: str, stored: torch.dtype, dtype: torch.dtype) -> torch.dtype:
+def understanding_dtype(name: str, stored: torch.dtype, dtype: torch.dtype, as_stored: bool = False) -> torch.dtype:
     """What a weight of the understanding tower is held in, where it computes in `dtype`. Of the embeddings a prompt
     reads a few rows: they stay as they are stored, unless that is in more than they are computed with."""
+    if as_stored and (takes_fp8("understanding", name) or name in (EMBEDDINGS, "lm_head.weight")):
+        return stored
     if name == EMBEDDINGS and stored.itemsize in range(2, dtype.itemsize + 1):
         return stored
     return dtype

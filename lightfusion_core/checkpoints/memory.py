@@ -16,6 +16,7 @@ from .files import DTYPES
 from .fp8 import FP8
 from .keys import PARTS
 from .loader import generation_dtype, understanding_dtype
+from .quantise import takes_fp8
 from .reader import Checkpoint
 
 _SHARE = 0.75
@@ -38,44 +39,63 @@ def _number(file: Path) -> int | None:
         return None
 
 
-def own_bytes(checkpoint: Checkpoint, parts: Sequence[str], dtype: torch.dtype, keeps_fp8: bool = True) -> int:
+def own_bytes(
+    checkpoint: Checkpoint,
+    parts: Sequence[str],
+    dtype: torch.dtype,
+    keeps_fp8: bool = True,
+    as_stored: bool = False,
+) -> int:
     """Bytes of the tensors that are held in another dtype than their file has, where a model computes in `dtype`. (At
     most: of what the authors' files hold of und queries, a frozen model loads nothing.)
 
     Args:
         keeps_fp8: scaled fp8 weights stay as they are stored.
+        as_stored: all large matrices do, and are cast at use.
     """
     total = 0
     for part in parts:
         for (of, name), entry in checkpoint.entries.items():
             stored = DTYPES.get(entry.dtype)
-            if of != part or stored is None or (keeps_fp8 and entry.dtype in FP8):
+            if of != part or stored is None or ((keeps_fp8 or as_stored) and entry.dtype in FP8):
                 continue
-            wanted = _held_in(part, name, dtype, stored)
+            wanted = _held_in(part, name, dtype, stored, as_stored)
             total += 0 if wanted == stored else entry.numbers * wanted.itemsize
     return total
 
 
-def _held_in(part: str, name: str, dtype: torch.dtype, stored: torch.dtype) -> torch.dtype:
+def _held_in(part: str, name: str, dtype: torch.dtype, stored: torch.dtype, as_stored: bool) -> torch.dtype:
     if part == "understanding":
-        return understanding_dtype(name, stored, dtype)
-    return generation_dtype(name, dtype) if part == "generation" else dtype
+        return understanding_dtype(name, stored, dtype, as_stored)
+    if part == "generation":
+        return stored if as_stored and takes_fp8(part, name) else generation_dtype(name, dtype)
+    return dtype
 
 
-def dtype_on_cpu(checkpoint: Checkpoint, parts: Sequence[str] = PARTS) -> torch.dtype:
-    """float32 where its own memory suffices for these parts, which a CPU computes fastest and most exactly, else
-    bfloat16, in which the large model is stored.
+def fitting(
+    checkpoint: Checkpoint, parts: Sequence[str] = PARTS, dtype: torch.dtype | None = None, keeps_fp8: bool = True
+) -> tuple[torch.dtype, bool]:
+    """What these parts compute in on a CPU, and whether their large matrices stay as they are stored, mapped, to be
+    cast at each use: where there is no memory for another form of them.
+
+    Args:
+        dtype: named by a person. Else float32 where its own memory suffices, which a CPU computes fastest and most
+            exactly, and then bfloat16, in which the large model is stored.
 
     Raises:
-        DeviceMemoryError: neither fits.
+        DeviceMemoryError: nothing fits.
     """
     room = _SHARE * available_memory()
-    needed = {dtype: own_bytes(checkpoint, parts, dtype) for dtype in (torch.float32, torch.bfloat16)}
-    for dtype, size in needed.items():
-        if size <= room:
-            return dtype
-    least, found = (f"{size / 1e9:.1f} GB" for size in (min(needed.values()), room))
+    dtypes = [torch.float32, torch.bfloat16] if dtype is None else [dtype]
+    least = None
+    for as_stored in (False, True):
+        for wanted in dtypes:
+            size = own_bytes(checkpoint, parts, wanted, keeps_fp8, as_stored)
+            if size <= room:
+                return wanted, as_stored
+            least = size if least is None else min(least, size)
+    needed, found = (f"{size / 1e9:.1f} GB" for size in (least or 0, room))
     raise DeviceMemoryError(
-        f"{checkpoint.path} takes {least} of memory of its own, and {found} are free for it: write it in bf16 or fp8 "
+        f"{checkpoint.path} takes {needed} of memory of its own, and {found} are free for it: write it in bf16 or fp8 "
         "with `lightfusion convert`, or close other programs."
     )

@@ -35,11 +35,11 @@ class HoldsScale(nn.Module):
 
 
 class ScaledLinear(HoldsScale, nn.Linear):
-    """A linear layer that may hold a scale."""
+    """A linear layer that may hold a scale, or a weight in another dtype than it computes in."""
 
     def forward(self, x: Tensor) -> Tensor:
         if self.scale_weight is None:
-            return F.linear(x, self.weight, self.bias)
+            return F.linear(x, self.weight.to(x.dtype), self.bias)
         return self.multiply(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
 
     def multiply(self, x: Tensor) -> Tensor:
@@ -57,7 +57,7 @@ class Fp8ProductLinear(ScaledLinear):
 
 
 class ScaledLayers(TorchLayers):
-    """Layers that keep scaled weights as they are stored and widen them at use."""
+    """Layers that keep weights as they are stored, scaled or not, and cast them at use."""
 
     Linear = ScaledLinear
 

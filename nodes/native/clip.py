@@ -70,12 +70,20 @@ class UnderstandingModel(nn.Module):
     """The understanding tower with the calls that a CLIP makes of its model."""
 
     def __init__(
-        self, checkpoint: Checkpoint, config: ModelConfig, tokenizer: Tokenizer, dtype: torch.dtype, coupled: bool
+        self,
+        checkpoint: Checkpoint,
+        config: ModelConfig,
+        tokenizer: Tokenizer,
+        dtype: torch.dtype,
+        coupled: bool,
+        as_stored: bool,
     ) -> None:
         super().__init__()
         self.config, self.dtypes = config, {dtype}
         offload_device = comfy.model_management.text_encoder_offload_device()
-        self.tower = load_understanding(checkpoint, config, dtype, offload_device, ScaledOperations)
+        self.tower = load_understanding(
+            checkpoint, config, dtype, offload_device, ScaledOperations, as_stored=as_stored
+        )
         self.encoder = Encoder(self.tower, config, (tokenizer.sov, tokenizer.eov), coupled)
         self.coupling = Coupling(self.tower)
         self.answers = Answerer(self.encoder, tokenizer, self.coupling.builder)
@@ -199,11 +207,16 @@ def _keep(kept: dict[Any, Any], key: Any, value: Any, most: int) -> None:
 
 
 def load_clip(
-    checkpoint: Checkpoint, config: ModelConfig, tokenizer: Tokenizer, dtype: torch.dtype, coupled: bool
+    checkpoint: Checkpoint,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    dtype: torch.dtype,
+    coupled: bool,
+    as_stored: bool = False,
 ) -> comfy.sd.CLIP:
-    """The CLIP of a checkpoint."""
+    """The CLIP of a checkpoint; see `load_understanding` for `dtype` and `as_stored`."""
     clip = comfy.sd.CLIP(no_init=True)
-    clip.cond_stage_model = UnderstandingModel(checkpoint, config, tokenizer, dtype, coupled)
+    clip.cond_stage_model = UnderstandingModel(checkpoint, config, tokenizer, dtype, coupled, as_stored)
     clip.tokenizer = clip.cond_stage_model.tokens
     patcher = comfy.model_patcher.ModelPatcher(
         clip.cond_stage_model,

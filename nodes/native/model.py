@@ -22,6 +22,7 @@ from comfy.ldm.modules.attention import attention_pytorch, attention_sub_quad, o
 from torch import Tensor
 
 from ...lightfusion_core.checkpoints.loader import load_generation
+from ...lightfusion_core.checkpoints.memory import fitting
 from ...lightfusion_core.checkpoints.reader import Checkpoint
 from ...lightfusion_core.conditioning import Branch
 from ...lightfusion_core.config import ModelConfig, VAEConfig
@@ -329,18 +330,23 @@ def load_model(
     fp8 = weight_dtype == torch.float8_e4m3fn or (weight_dtype is None and checkpoint.is_scaled("generation"))
     if fp8 and not comfy.model_management.supports_cast(load_device, torch.float8_e4m3fn):
         raise InputError(f"The device {load_device} does not take fp8 weights: choose another weight dtype.")
+    as_stored = False
     if fp8:
         dtype = comfy.model_management.unet_manual_cast(torch.float8_e4m3fn, load_device, _COMPUTE)
     else:
         dtype = weight_dtype or comfy.model_management.unet_dtype(device=load_device, supported_dtypes=_COMPUTE)
+        if comfy.model_management.is_device_cpu(offload_device):
+            on_cpu = weight_dtype is None and comfy.model_management.is_device_cpu(load_device)
+            dtype, as_stored = fitting(checkpoint, ["generation"], None if on_cpu else dtype, keeps_fp8=False)
+    operations = ScaledOperations if fp8 or as_stored else comfy.ops.disable_weight_init
     net = load_generation(
-        checkpoint, config, dtype, offload_device, ScaledOperations if fp8 else comfy.ops.disable_weight_init,
-        comfy_attention, LightFusionNet, fp8=fp8,
+        checkpoint, config, dtype, offload_device, operations, comfy_attention, LightFusionNet,
+        fp8=fp8, as_stored=as_stored,
     )  # fmt: skip
     model = LightFusionModel(LightFusionSettings(config), net)
     # Newer ComfyUI's own patcher may cast weights by itself, and knows nothing of a scale beside them
     newer = getattr(comfy.model_patcher, "CoreModelPatcher", comfy.model_patcher.ModelPatcher)
-    patcher_class = newer if dynamic and not fp8 else comfy.model_patcher.ModelPatcher
+    patcher_class = newer if dynamic and operations is not ScaledOperations else comfy.model_patcher.ModelPatcher
     patcher = reads_loras(patcher_class(model, load_device=load_device, offload_device=offload_device), GENERATION)
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, prepare)
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, read_conditions)

@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from samples import relative_error
 from tiny import write_model
 from torch import nn
 
-from lightfusion_core import LightFusion
+from lightfusion_core import Guidance, LightFusion, Sampling
 from lightfusion_core.checkpoints import memory
 from lightfusion_core.checkpoints.convert import Converter
 from lightfusion_core.checkpoints.keys import PARTS
-from lightfusion_core.checkpoints.memory import available_memory, dtype_on_cpu, own_bytes
+from lightfusion_core.checkpoints.memory import available_memory, fitting, own_bytes
 from lightfusion_core.checkpoints.reader import Checkpoint
 from lightfusion_core.errors import DeviceMemoryError
 
@@ -63,19 +64,45 @@ def test_a_bf16_model_stays_mapped_where_memory_is_short(
 ) -> None:
     """The 31 GB model grew to 60 GB of its own until the system ended the process."""
     checkpoint = Checkpoint.open(folders["bf16"])
-    assert dtype_on_cpu(checkpoint) == torch.float32
+    assert fitting(checkpoint) == (torch.float32, False)
     monkeypatch.setattr(memory, "available_memory", lambda: own_bytes(checkpoint, PARTS, torch.float32))
-    assert dtype_on_cpu(checkpoint) == torch.bfloat16
+    assert fitting(checkpoint) == (torch.bfloat16, False)
     model = LightFusion.load(folders["bf16"], device="cpu")
     assert {model.understanding.dtype, model.generation.dtype} == {torch.bfloat16}
+
+
+@pytest.mark.skipif(not MAPS.exists(), reason="needs Linux's list of mapped files")
+@pytest.mark.parametrize(
+    ("stored", "dtype"), [("float32", torch.bfloat16), ("bf16", torch.float32), ("fp8", torch.float32)]
+)
+def test_matrices_without_room_in_a_named_dtype_are_cast_at_use(
+    folders: dict[str, Path], stored: str, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A float32 file of 62 GB was given 31 GB of bfloat16 on a machine of 24, which ended the process."""
+    checkpoint = Checkpoint.open(folders[stored])
+    whole = LightFusion.load(folders[stored], device="cpu", dtype=dtype)
+    mapped_bytes = own_bytes(checkpoint, PARTS, dtype, as_stored=True)
+    assert mapped_bytes < own_bytes(checkpoint, PARTS, dtype, keeps_fp8=False)
+    monkeypatch.setattr(memory, "available_memory", lambda: 1 + int(mapped_bytes / memory._SHARE))
+    model = LightFusion.load(folders[stored], device="cpu", dtype=dtype)
+    assert {model.understanding.dtype, model.generation.dtype} == {dtype}
+    parts = (model.understanding, model.generation, model.vae)
+    assert sum(_own(module, folders[stored]) for module in parts) == mapped_bytes
+    request = {"sampling": Sampling(2), "guidance": Guidance(3.0)}
+    wanted, found = (
+        one.sample(one.encode([500, 65, 501], negative_prompt=[500, 501]), 64, 64, 1, **request)
+        for one in (whole, model)
+    )
+    assert relative_error(found, wanted) < (1e-5 if dtype is torch.float32 else 2e-2)
 
 
 def test_what_fits_in_no_dtype_is_refused_before_it_is_loaded(
     folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(memory, "available_memory", lambda: 1000)
-    with pytest.raises(DeviceMemoryError, match=r"GB are free for it: .*`lightfusion convert`"):
-        LightFusion.load(folders["float16"], device="cpu")
+    for dtype in (None, torch.bfloat16):
+        with pytest.raises(DeviceMemoryError, match=r"GB are free for it: .*`lightfusion convert`"):
+            LightFusion.load(folders["float16"], device="cpu", dtype=dtype)
 
 
 def test_fp8_computes_in_bfloat16(folders: dict[str, Path]) -> None:

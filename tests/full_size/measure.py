@@ -20,7 +20,7 @@ import torch
 from lightfusion_core import Guidance, LightFusion, Reference, Sampling
 from lightfusion_core.bench.memory import PeakMemory
 from lightfusion_core.checkpoints.keys import PARTS
-from lightfusion_core.checkpoints.memory import own_bytes
+from lightfusion_core.checkpoints.memory import fitting, own_bytes
 from lightfusion_core.checkpoints.model import open_model
 from lightfusion_core.checkpoints.report import inspect
 from lightfusion_core.config import ModelConfig
@@ -43,7 +43,7 @@ def main() -> None:
     checkpoint = open_model(options.model, **parts)
     row, model = _measured(
         "load", lambda: LightFusion.load(options.model, **parts, device=CPU, dtype=DTYPE),
-        own_bytes(checkpoint, PARTS, DTYPE),
+        own_bytes(checkpoint, PARTS, DTYPE, as_stored=fitting(checkpoint, PARTS, DTYPE)[1]),
     )  # fmt: skip
     rows.append(row)
     if options.run:
