@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..generation.context import ContextBuilder, SegmentKeys
-from .encoder import Encoder, Prefix, digest
+from .encoder import Encoder, Pass, Prefix, digest
 from .tokenizer import Tokenizer
 from .vision import Reference
 
@@ -286,12 +286,10 @@ class Answerer:
         ids = self.tokenizer.encode(text)
         if not ids:
             raise InputError("There is no text to go on with: write one, or ask in the model's own template.")
-        prefix = Prefix()
-        for reference in references:
-            if reference.vit_pixels is not None:
-                prefix = self._vlm.add_vit(prefix, reference.vit_pixels, causal=True)
-        prefix = self._vlm.add_text(prefix, ids[:-1]) if ids[:-1] else prefix
-        return FrozenWriter(self._vlm, prefix), ids[-1:]
+        passes: list[Pass] = []
+        end = self._plan_pictures(Prefix(), references, passes)
+        end = self._vlm.plan_text(end, ids[:-1], passes) if ids[:-1] else end
+        return FrozenWriter(self._vlm, self._vlm.run(end, passes)), ids[-1:]
 
     def ids(
         self, writer: BoundedWriter, start: Sequence[int], decoding: Decoding, on_token: OnToken | None = None
@@ -305,18 +303,24 @@ class Answerer:
 
     def _chat_images(self, references: Sequence[Reference]) -> Prefix:
         """The template up to the question; the last one made is kept, without its layer states."""
-        key = digest(references)
-        if self._kept is None or self._kept[0] != key:
+        key, kept = digest(references), self._kept  # read once: another thread may put another pair in its place
+        if kept is None or kept[0] != key:
             bos, eos = self.encoder.config.special_tokens.bos, self.encoder.config.special_tokens.eos
             opening = f"{bos}system\n{CHAT_SYSTEM}{eos}\n{bos}user\n"
-            prefix = self._vlm.add_text(Prefix(), self.tokenizer.encode(opening))
-            for reference in references:
-                if reference.vit_pixels is not None:
-                    prefix = self._vlm.add_vit(prefix, reference.vit_pixels, causal=True)
+            passes: list[Pass] = []
+            end = self._vlm.plan_text(Prefix(), self.tokenizer.encode(opening), passes)
+            prefix = self._vlm.run(self._plan_pictures(end, references, passes), passes)
             last = prefix.segments[-1]
             ended = replace(last, hidden=last.hidden[-1:, -1:].clone())
-            self._kept = (key, Prefix((ended,), prefix.memory))
-        return self._kept[1]
+            kept = self._kept = (key, Prefix((ended,), prefix.memory))
+        return kept[1]
+
+    def _plan_pictures(self, end: Prefix | Pass, references: Sequence[Reference], passes: list[Pass]) -> Prefix | Pass:
+        """The pictures as the VLM's own template has them."""
+        for reference in references:
+            if reference.vit_pixels is not None:
+                end = self._vlm.plan_vit(end, reference.vit_pixels, passes, causal=True)
+        return end
 
     def _writer(self, texts: Sequence[str], references: Sequence[Reference]) -> BoundedWriter:
         return open_writer(self.encoder, [self.tokenizer.segment(text) for text in texts], references, self.builder)

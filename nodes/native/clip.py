@@ -185,8 +185,9 @@ class UnderstandingModel(nn.Module):
         return list_ids(self.answers, *start(tokens.prompt, tokens.references), ChosenByHost(max_length, **choice))
 
     def _branch(self, tokens: PromptTokens) -> Branch:
-        prefix = self.encoder.extend(self.encoder.images(tokens.references), tokens.texts)
-        return self.encoder.branch(prefix, self.config.max_extent)
+        (branch,) = self.encoder.branches([(tokens.references, tokens.texts)])
+        assert branch is not None  # what was asked for is there
+        return branch
 
 
 def check_layer(layer: int | None) -> None:

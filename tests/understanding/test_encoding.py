@@ -13,6 +13,7 @@ from torch import nn
 
 from lightfusion_core import Conditioning, InputError, LightFusion, Reference
 from lightfusion_core.layout import TokenKind
+from lightfusion_core.understanding.encoder import Prefix
 
 PROMPT, OTHER, NEGATIVE = ids("a red circle"), ids("a blue square on top"), ids("blurred")
 
@@ -49,6 +50,78 @@ def test_images_run_once_for_all_branches_and_requests(frozen: LightFusion) -> N
         frozen.encoder.encode([OTHER], images, [NEGATIVE])
     assert seen == []
     assert run == [len(OTHER), pairs, len(NEGATIVE), pairs, len(OTHER), pairs]
+
+
+def test_a_request_passes_each_layer_once(frozen: LightFusion) -> None:
+    """Guards weights larger than memory: an edit read them eight times, a layer of one segment after another."""
+    frozen.encoder.forget()
+    order: list[int] = []
+    layers = frozen.understanding.model.language_model.layers
+    hooks = [
+        layer.register_forward_hook(lambda *_, index=index: order.append(index)) for index, layer in enumerate(layers)
+    ]
+    frozen.encoder.encode([PROMPT, OTHER], references(2), [NEGATIVE])
+    for hook in hooks:
+        hook.remove()
+    assert order == sorted(order)
+    assert len(order) == len(layers) * (4 + 5 + 3)
+
+
+@pytest.mark.parametrize("kind", ["images", "answers"])
+def test_a_thread_gets_no_other_threads_picture(frozen: LightFusion, kind: str) -> None:
+    """Guards what is kept for the next request, which another thread may put its own in the place of at any time."""
+    kept = frozen.encoder if kind == "images" else frozen.answerer
+    one, two = references(2)
+
+    def read(reference: Reference) -> Prefix:
+        return frozen.encoder.images([reference]) if kind == "images" else kept._chat_images([reference])
+
+    with torch.no_grad():
+        other = kept._kept if read(two) else None
+        wanted = read(one)
+        mine = kept._kept
+
+        class Interrupted(type(kept)):
+            """What is kept changes as soon as it was read."""
+
+            reads = 0
+
+            @property
+            def _kept(self) -> object:
+                self.reads += 1
+                return mine if self.reads == 1 else other
+
+            @_kept.setter
+            def _kept(self, value: object) -> None: ...
+
+        original = type(kept)
+        kept.__class__ = Interrupted
+        try:
+            assert read(one) is wanted
+        finally:
+            kept.__class__ = original
+
+
+def test_what_is_returned_is_not_what_is_kept(model: LightFusion) -> None:
+    """Guards the next request from whoever writes into a conditioning, or into a reference after its use."""
+    model.encoder.forget()
+    image = reference()
+    before = model.encoder.encode([PROMPT], [image], [NEGATIVE])
+    wanted = [segment.hidden.clone() for segment in before.full.segments]
+    latent = before.full.segments[0].latent.clone()
+    for branch in (before.full, before.negative):
+        for segment in branch.segments:
+            segment.hidden.data.fill_(7.0)
+            if segment.latent is not None:
+                segment.latent.numpy()[:] = 7.0
+    assert torch.equal(image.latent, latent)
+    after = model.encoder.encode([PROMPT], [image], [NEGATIVE]).full.segments
+    assert all(torch.equal(segment.hidden, hidden) for segment, hidden in zip(after, wanted, strict=True))
+    assert torch.equal(after[0].latent, latent)
+    image.latent.fill_(7.0)  # another picture now, whose key is another
+    same = reference()
+    again = model.encoder.encode([PROMPT], [same]).full.segments
+    assert torch.equal(again[0].latent, latent)
 
 
 def test_equal_images_are_known_by_their_content(model: LightFusion) -> None:

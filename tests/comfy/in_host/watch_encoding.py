@@ -19,7 +19,7 @@ def start() -> None:
     vae = pack("nodes.native.vae").LightFusionVAE
     _counts.clear()
     for kind, (owner, method) in zip(
-        _KINDS, ((tower, "see"), (encoder, "add_latent"), (encoder, "add_text"), (vae, "encode")), strict=True
+        _KINDS, ((tower, "see"), (encoder, "plan_latent"), (encoder, "plan_text"), (vae, "encode")), strict=True
     ):
         original = getattr(owner, method)
         setattr(owner, method, _counted(kind, getattr(original, "uncounted", original)))
