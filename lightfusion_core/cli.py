@@ -125,7 +125,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     )
     add("--understanding-from", metavar="PATH", help="take the understanding side from this Qwen2.5-VL")
     add("--vae", metavar="PATH", help="take the VAE from this Wan2.2 VAE")
-    add("--tokenizer", metavar="PATH", help="a tokenizer.json or its folder")
+    add("--tokenizer", metavar="PATH", help="a tokenizer.json, or a folder with it or with vocab.json and merges.txt")
     add(
         "--measure",
         choices=("sample", "all"),
@@ -226,7 +226,7 @@ def _add_model_parts(parser: argparse.ArgumentParser) -> None:
     add("--model", default="nano", metavar="PATH", help="a file, an index of shards, a folder, or nano (default)")
     add("--understanding", metavar="PATH", help="take the understanding side from this Qwen2.5-VL")
     add("--vae", metavar="PATH", help="take the VAE from this Wan2.2 VAE")
-    add("--tokenizer", metavar="PATH", help="a tokenizer.json or its folder")
+    add("--tokenizer", metavar="PATH", help="a tokenizer.json, or a folder with it or with vocab.json and merges.txt")
     add("--device", metavar="NAME", help="cpu, cuda, mps (default: a GPU where there is one)")
     add(
         "--dtype",

@@ -130,7 +130,8 @@ class LightFusion:
 
         Args:
             understanding, vae: files or folders to take these parts from instead.
-            tokenizer: a tokenizer.json or its folder, where the model's folder has none.
+            tokenizer: a tokenizer.json, or a folder with it or with vocab.json and merges.txt, where the model's folder
+                has none.
             device: where it runs; a GPU where there is one.
             dtype: what it computes in. Unless named, bfloat16 on a GPU; on a CPU float32 where there is memory for it,
                 else bfloat16. Weights in scaled fp8 stay fp8, unless float32 or float16 is named. Matrices for which

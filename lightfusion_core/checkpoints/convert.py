@@ -25,6 +25,7 @@ from .. import __version__
 from ..config_json import config_to_json
 from ..errors import CheckpointError, InputError
 from ..generation.tower import keeps_float32
+from ..understanding.tokenizer import Tokenizer
 from .files import DTYPES
 from .keys import CONFIG, PARTS, TOKENIZER, published
 from .loader import UNUSED_IN_FROZEN, build_generation, build_understanding, build_vae, is_coupled, require_fit
@@ -161,7 +162,10 @@ class Converter:
         self.config = read_config(self.checkpoint)
         self.coupled = is_coupled(self.checkpoint)
         found = find_tokenizer(self.checkpoint, tokenizer)
-        self.tokenizer = found.read_bytes() if isinstance(found, Path) else found
+        if isinstance(found, Path):
+            is_file = found.is_file()
+            found = found.read_bytes() if is_file else Tokenizer(found, self.config.special_tokens).json()
+        self.tokenizer = found
         if understanding in ("keep", "separate") and not self.checkpoint.names("understanding"):
             raise CheckpointError(
                 f"{self.checkpoint.path} has no understanding tower to {understanding}: leave that out, or name a "

@@ -25,14 +25,13 @@ def known(files: Iterable[Path], fact: str) -> Any:
 
 def remember(files: Iterable[Path], fact: str, value: bool) -> None:
     """Remember a fact of files; where the cache cannot be written, nothing is."""
-    table = _read()
+    table = dict(_read())
     for file in files:
         with contextlib.suppress(OSError):
             key, state = str(file.resolve()), _state(file)
             entry = table.get(key)
-            if not isinstance(entry, dict) or entry.get("state") != state:
-                entry = table[key] = {"state": state, "facts": {}}
-            entry["facts"][fact] = value
+            facts = entry.get("facts", {}) if isinstance(entry, dict) and entry.get("state") == state else {}
+            table[key] = {"state": state, "facts": {**facts, fact: value}}
     with contextlib.suppress(OSError):
         _write({key: entry for key, entry in table.items() if os.path.exists(key)})
 
@@ -58,12 +57,24 @@ def _table_file() -> Path:
     return Path(base).expanduser() / "lightfusion" / "known.json"
 
 
+_parsed: tuple[Any, dict[str, Any]] | None = None
+"""The table as it was read last, and the path and state that its file had: every part of a model asks for it."""
+
+
 def _read() -> dict[str, Any]:
+    """The table; not to be written into."""
+    global _parsed
     try:
-        table = json.loads(_table_file().read_text(encoding="utf-8"))
+        file = _table_file()
+        seen = (file, _state(file))
+        if _parsed is not None and _parsed[0] == seen:
+            return _parsed[1]
+        table = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RuntimeError):  # the last: no home folder
         return {}
-    return table if isinstance(table, dict) else {}
+    table = table if isinstance(table, dict) else {}
+    _parsed = (seen, table)
+    return table
 
 
 def _write(table: dict[str, Any]) -> None:

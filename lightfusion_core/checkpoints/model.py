@@ -15,6 +15,7 @@ from .keys import CONFIG, TOKENIZER
 from .reader import Checkpoint
 from .shapes import count, fit_vae, match_preset
 
+_WORDS = ("vocab.json", "merges.txt")
 _INSPECT = "See `lightfusion inspect`."
 
 
@@ -141,17 +142,21 @@ def _parse(checkpoint: Checkpoint, said: Mapping) -> ModelConfig:
 
 
 def find_tokenizer(checkpoint: Checkpoint, named: str | Path | None) -> Path | bytes | None:
-    """The tokenizer.json to use: the one that is named; the content of the one inside of the model's or its
-    understanding part's file; or the one in the folder of either. None where there is none.
+    """The tokenizer.json to use, or a folder of its older form: the one that is named; the content of the one inside of
+    the model's or its understanding part's file; or the one in the folder of either. None where there is none.
 
     Raises:
         CheckpointError: one is named and is not there.
     """
     if named is not None:
         file = Path(named).expanduser()
-        file = file / TOKENIZER if file.is_dir() else file
-        if not file.is_file():
-            raise CheckpointError(f"{file} does not exist: give a tokenizer.json or the folder that holds it.")
+        if (file / TOKENIZER).is_file():
+            return file / TOKENIZER
+        if not file.is_file() and not all((file / name).is_file() for name in _WORDS):
+            place = file / TOKENIZER if file.is_dir() else file
+            raise CheckpointError(
+                f"{place} does not exist: give a tokenizer.json, or a folder that holds it or {' and '.join(_WORDS)}."
+            )
         return file
     if (inside := checkpoint.document(TOKENIZER)) is not None:
         return inside

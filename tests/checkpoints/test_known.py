@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -45,6 +46,18 @@ def test_a_model_is_looked_through_once(tmp_path: Path, monkeypatch: pytest.Monk
     assert len(looked) == 3
     LightFusion.load(folder, device="cpu")
     assert len(looked) == 3
+
+
+def test_a_load_reads_the_table_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = write_model(tmp_path / "model")
+    LightFusion.load(folder, device="cpu")
+    read, parse = [], json.loads
+    monkeypatch.setattr("lightfusion_core.checkpoints.known._parsed", None)
+    monkeypatch.setattr(
+        "lightfusion_core.checkpoints.known.json.loads", lambda text: read.append("facts" in str(text)) or parse(text)
+    )
+    LightFusion.load(folder, device="cpu")
+    assert sum(read) == 1
 
 
 def test_a_file_that_changes_is_looked_through_again(tmp_path: Path) -> None:

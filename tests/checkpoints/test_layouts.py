@@ -25,9 +25,11 @@ from checkpoint_layouts import (
     write,
 )
 from safetensors.torch import save_file
+from tiny import SPECIAL, write_tokenizer
 from torch import Tensor
 
 from lightfusion_core import LightFusion
+from lightfusion_core.checkpoints.convert import Converter
 from lightfusion_core.checkpoints.keys import canonical
 from lightfusion_core.checkpoints.reader import Checkpoint
 
@@ -288,3 +290,23 @@ def test_a_single_file_takes_no_tokenizer_from_the_folders_of_other_models(tmp_p
     write_tokenizer(tmp_path / "another" / "tokenizer.json")
     assert LightFusion.load(model / "model.safetensors", device="cpu").tokenizer is None
     assert LightFusion.load(model, device="cpu").tokenizer is not None
+
+
+def test_a_tokenizer_of_vocabulary_and_merges_is_taken(plain: Path, tmp_path: Path) -> None:
+    """The form that ComfyUI brings Qwen2.5's in; `convert` writes it as one file."""
+    write_tokenizer(tmp_path / "tokenizer.json")
+    model = json.loads((tmp_path / "tokenizer.json").read_text())
+    folder = tmp_path / "words"
+    folder.mkdir()
+    (folder / "vocab.json").write_text(json.dumps(model["model"]["vocab"]))
+    (folder / "merges.txt").write_text("#version: 0.2\n")
+    added = {str(number): {"content": word, "special": True} for word, number in SPECIAL.items()}
+    (folder / "tokenizer_config.json").write_text(
+        json.dumps({"tokenizer_class": "Qwen2Tokenizer", "added_tokens_decoder": added, "unk_token": None})
+    )
+    found = LightFusion.load(plain, device="cpu", tokenizer=folder).tokenizer
+    wanted = LightFusion.load(plain, device="cpu", tokenizer=tmp_path).tokenizer
+    assert found.segment("a red circle") == wanted.segment("a red circle")
+    Converter(plain, tmp_path / "out", tokenizer=folder).run()
+    written = LightFusion.load(tmp_path / "out", device="cpu").tokenizer
+    assert written.segment("a red circle") == wanted.segment("a red circle")

@@ -15,6 +15,7 @@ from harness import (
     load_again,
     node,
     offloaded,
+    pack,
     weight_budget,
     with_lora,
 )
@@ -138,3 +139,24 @@ def check_lora_strengths_leave_nothing_behind() -> dict[str, float]:
     fresh = with_lora(load_again()[0], LORA, 1.0)
     assert torch.equal(ksample(fresh), strong), "what was drawn before changes the picture"
     return {"change": largest(strong - plain)}
+
+
+def check_matrices_without_room_in_another_dtype_stay_mapped() -> dict[str, float]:
+    """A float32 file of 62 GB, held in bfloat16, is more than a machine of 32 GB has."""
+    memory = pack("lightfusion_core.checkpoints.memory")
+    own = "from the model"
+    name = {"model": "tiny/", "understanding": own, "vae": own, "weight_dtype": "bfloat16"}
+    whole, available = node("LightFusionLoad", **name), memory.available_memory
+    checkpoint = pack("lightfusion_core.checkpoints.model").open_model(pack("nodes.folders").model_path("tiny/"))
+    least = memory.own_bytes(checkpoint, ["generation"], torch.bfloat16, as_stored=True)
+    memory.available_memory = lambda: 1 + int(least / memory._SHARE)
+    try:
+        mapped = node("LightFusionLoad", **name)
+    finally:
+        memory.available_memory = available
+    dtypes = [parts[0].model.diffusion_model.blocks[0].ffn[0].weight.dtype for parts in (whole, mapped)]
+    assert dtypes == [torch.bfloat16, torch.float32], dtypes
+    wanted, found = (ksample(parts[0]) for parts in (whole, mapped))
+    difference = largest(found - wanted) / largest(wanted)
+    assert difference < 0.05, difference
+    return {"difference": difference}
