@@ -186,11 +186,13 @@ class ContextBuilder:
         return Context(self.cross, rope, self.clock, made)
 
     def _branch(self, branch: Branch, target: Split, stretch: Stretch) -> BranchContext:
-        past = SegmentKeys.join(self.chain(branch.segments))
+        chain = self.chain(branch.segments)
+        past = SegmentKeys.join(chain) if branch.coupled else None
         rope = self._rope(target, stretch)
         marker_rope = (rope[0][[0, -1]], rope[1][[0, -1]])
         states = branch.target_markers(target.extent).to(self.device, self._und_dtype)
-        markers, fixed = None, [past.fusion] if past else []
+        # a frozen model's parts go to their places as they are: joined first, they would be held once more
+        markers, fixed = None, [part.fusion for part in ([past] if past else chain)]
         if branch.coupled:
             markers = TargetMarkers(self._vlm(), target, states, past, marker_rope)
         else:

@@ -117,17 +117,6 @@ class UnderstandingTower(nn.Module):
             raise RuntimeError(f"A Qwen2.5-VL layer returned {tuple(output.shape)} for {tuple(hidden.shape)}.")
         return output, memory.own
 
-    def run(
-        self, hidden: Tensor, position_ids: Tensor, mask: Tensor, past: Sequence[KeyValue] | None
-    ) -> tuple[list[Tensor], list[KeyValue]]:
-        """All layers in turn: every layer's raw output (1, n, width), and its own keys and values."""
-        rotary, states, made = self.rotary(position_ids), [], []
-        for index in range(self.num_layers):
-            hidden, own = self.layer(index, hidden, rotary, mask, past[index] if past else None)
-            states.append(hidden)
-            made.append(own)
-        return states, made
-
     def logits(self, hidden: Tensor) -> Tensor:
         """Scores of the next token (1, n, vocabulary) from the last layer's output (1, n, width).
 

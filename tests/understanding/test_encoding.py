@@ -198,7 +198,10 @@ def test_states_hold_every_layer(frozen: LightFusion) -> None:
     """Guards what the fusion layers read: the raw output of each VLM layer."""
     segment = frozen.encoder.encode([PROMPT]).full.segments[0]
     tower, n = frozen.understanding, len(PROMPT)
-    states, _ = tower.run(tower.embed(PROMPT), segment.split.position_ids(), torch.ones(n, n).tril().bool(), None)
+    rotary, hidden, states = tower.rotary(segment.split.position_ids()), tower.embed(PROMPT), []
+    for index in range(tower.num_layers):
+        hidden, _ = tower.layer(index, hidden, rotary, torch.ones(n, n).tril().bool(), None)
+        states.append(hidden)
     assert segment.hidden.shape == (4, n, 128)
     assert relative_error(segment.hidden, torch.cat(states)) <= 1e-6
     assert min(relative_error(a, b) for a, b in itertools.pairwise(states)) > 0.1

@@ -10,6 +10,7 @@ from tiny import CONFIG, write_model
 from torch import Tensor
 
 from lightfusion_core import LightFusion
+from lightfusion_core.generation.layers import KeyValue
 from lightfusion_core.layout import TokenKind, place, position_ids, vlm_mask
 from lightfusion_core.understanding.vision import patchify
 
@@ -31,6 +32,19 @@ def influence(model: LightFusion, mask: Tensor, position_ids: Tensor) -> Tensor:
     return torch.stack(columns, dim=1)
 
 
+def through(
+    model: LightFusion, x: Tensor, positions: Tensor, mask: Tensor, past: list[KeyValue] | None = None
+) -> tuple[list[Tensor], list[KeyValue]]:
+    """Every layer's raw output, and its own keys and values."""
+    tower, states, made = model.understanding, [], []
+    rotary = tower.rotary(positions)
+    for index in range(tower.num_layers):
+        x, own = tower.layer(index, x, rotary, mask, past[index] if past else None)
+        states.append(x)
+        made.append(own)
+    return states, made
+
+
 def test_a_layer_follows_its_mask(frozen: LightFusion) -> None:
     """Guards the trap that a layer falls back to causal attention: ViT tokens attend both ways, text and
     a marker pair as the rules say (LIBRARIES: a lost mask costs 43 %)."""
@@ -46,10 +60,10 @@ def test_a_past_equals_the_whole(frozen: LightFusion) -> None:
     """Guards the key-value memory: order, rotary of the new tokens, and a past that is not written to."""
     splits = place([(TokenKind.VIT, 2, 2), (TokenKind.TEXT, 1, 3)])
     tower, positions, mask, x = frozen.understanding, position_ids(splits), vlm_mask(splits), hidden(9)
-    states, made = tower.run(x, positions, mask, None)
-    _, past = tower.run(x[:, :6], positions[:, :6], mask[:6, :6], None)
+    states, made = through(frozen, x, positions, mask)
+    _, past = through(frozen, x[:, :6], positions[:, :6], mask[:6, :6])
     kept = [(k.clone(), v.clone()) for k, v in past]
-    later, own = tower.run(x[:, 6:], positions[:, 6:], mask[6:], past)
+    later, own = through(frozen, x[:, 6:], positions[:, 6:], mask[6:], past)
     torch.testing.assert_close(torch.cat(later), torch.cat(states)[:, 6:], rtol=1e-5, atol=1e-5)
     for layer in range(tower.num_layers):
         assert own[layer][0].shape[2] == 3

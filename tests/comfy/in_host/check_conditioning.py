@@ -192,8 +192,8 @@ def check_another_seed_encodes_no_reference_again() -> None:
     encoded = node("CLIPTextEncode", clip=clip, text=PROMPT)[0]
     positive = node("ReferenceLatent", conditioning=encoded, latent=_latent())[0]
     tower = clip.cond_stage_model.tower
-    run, runs = tower.run, []
-    tower.run = lambda *args: runs.append(1) or run(*args)
+    layer, runs = tower.layer, []
+    tower.layer = lambda *args: runs.append(1) or layer(*args)
     ksample(model, positive=positive)
     once = len(runs)
     assert once > 0
