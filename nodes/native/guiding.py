@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import comfy.model_patcher
@@ -40,6 +41,9 @@ _MIXING = ("sampler_pre_cfg_function", "sampler_cfg_function")
 """What a patched MODEL's options call where guidance mixes."""
 
 
+_NO_NEGATIVE = "Text guidance above 1 needs a negative conditioning: encode one, or set it to 1."
+
+
 class DualGuider(comfy.samplers.CFGGuider):
     """Guidance for text and image with interval and renorm (rule B21)."""
 
@@ -47,11 +51,12 @@ class DualGuider(comfy.samplers.CFGGuider):
         check_model(model)
         super().__init__(model)
         self.guidance = guidance
+        self.set_cfg(guidance.text)  # the host's nodes may set another for some steps
 
     def set_branches(self, positive: list, negative: list | None, no_image: list | None) -> None:
         """The conditionings of the branches; `no_image` None turns image guidance off."""
         if negative is None and self.guidance.text > 1:
-            raise InputError("Text guidance above 1 needs a negative conditioning: encode one, or set it to 1.")
+            raise InputError(_NO_NEGATIVE)
         branches = {"positive": positive, "negative": negative, "no_image": no_image}
         self.inner_set_conds({name: branch for name, branch in branches.items() if branch is not None})
 
@@ -67,19 +72,27 @@ class DualGuider(comfy.samplers.CFGGuider):
         options = dict(model_options or {})
         transformer = options.get("transformer_options", {})
         level = transformer[TIMESTEP] if TIMESTEP in transformer else timestep_of(float(timestep[0]))
-        active = self.guidance.is_active(level)
-        if not active and self.guidance.text > 1:
+        guidance = self._of_this_step()
+        active = guidance.is_active(level)
+        if not active and guidance.text > 1:
             for name in _MIXING:
                 options.pop(name, None)
-        third = self.conds.get("no_image") if active and self.guidance.image > 1 else None
+        third = self.conds.get("no_image") if active and guidance.image > 1 else None
         branches = _Branches(third, options.get(_EVALUATE))
         guided = comfy.samplers.sampling_function(
             self.inner_model, x.clone(), timestep, self.conds.get("negative"), self.conds["positive"],
-            self.guidance.text if active else 1.0, {**options, _EVALUATE: branches}, seed,
+            guidance.text if active else 1.0, {**options, _EVALUATE: branches}, seed,
         )  # fmt: skip
-        if third is None and (not active or self.guidance.renorm == "none"):
+        if third is None and (not active or guidance.renorm == "none"):
             return guided
         return self._finish(x, timestep, branches.full, guided, branches.no_image)
+
+    def _of_this_step(self) -> Guidance:
+        """The guidance with the text scale that holds now. Raises InputError where it needs a branch that is not
+        there."""
+        if self.cfg > 1 and "negative" not in self.conds:
+            raise InputError(_NO_NEGATIVE)
+        return replace(self.guidance, text=self.cfg)
 
     def _finish(self, x: Tensor, timestep: Tensor, full: Tensor, guided: Tensor, no_image: Tensor | None) -> Tensor:
         """Renorm and image guidance, of velocities."""

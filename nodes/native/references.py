@@ -71,9 +71,14 @@ def normalised(latent: Tensor, model: Any) -> list[Tensor]:
     """Each frame of a LATENT's samples as a reference's latent (1, C, 1, h, w) float32, padded to whole tokens.
 
     Raises:
-        InputError: latents of another model, or larger than what this one takes.
+        InputError: pictures, latents of another model, or larger than what this one takes.
     """
     config: ModelConfig = model.diffusion_model.config
+    if latent.ndim == 4 and latent.shape[-1] in (3, 4) and latent.shape[1] != config.vae.z_dim:
+        raise InputError(
+            "A node hands pictures over where this model reads latents, as another kind of model wants them: give the "
+            "pictures to LightFusion Encode."
+        )
     patch = config.dit.patch_size
     frames = in_tokens(model.process_latent_in(as_pictures(latent).float().cpu()), patch)
     tokens, pixels = max(frames.shape[-2:]) // patch, config.max_extent * config.token_size

@@ -21,8 +21,10 @@ from ...lightfusion_core.checkpoints.keys import published
 from ...lightfusion_core.checkpoints.loader import load_vae as load_core_vae
 from ...lightfusion_core.checkpoints.reader import Checkpoint
 from ...lightfusion_core.config import ModelConfig
+from ...lightfusion_core.errors import InputError
 from ...lightfusion_core.generation.vae import ImageVAE
 from ...lightfusion_core.images import rgb
+from .running import running_kind
 from .shapes import as_pictures
 
 
@@ -77,12 +79,14 @@ class LightFusionVAE(comfy.sd.VAE):
         """Latents (B, C, h, w), or with one frame each, to pictures (B, H, W, 3) in 0..1.
 
         Raises:
-            InputError: a video's latents.
+            InputError: a video's latents, or a node that wants sound.
         """
+        _check_reader()
         return super().decode(as_pictures(samples_in), *arguments, **options)
 
     def decode_tiled(self, samples: Tensor, *arguments: Any, **options: Any) -> Tensor:
         """As `decode`, some part of the pictures after another."""
+        _check_reader()
         return super().decode_tiled(as_pictures(samples), *arguments, **options)
 
     def decode_tiled_(self, samples: Tensor, tile_x: int = 32, tile_y: int = 32, overlap: int = 8) -> Tensor:
@@ -95,6 +99,16 @@ class LightFusionVAE(comfy.sd.VAE):
         depth = self.config.vae.num_res_blocks
         weights = self.first_stage_model.model.state_dict()
         return {published("vae", name, depth): tensor for name, tensor in weights.items()}
+
+
+_READ_SOUND = ("VAEDecodeAudio", "VAEDecodeAudioTiled")
+
+
+def _check_reader() -> None:
+    """Refuse nodes that would play a picture. Raises InputError."""
+    kind = running_kind()
+    if kind in _READ_SOUND:
+        raise InputError(f"{kind} wants a VAE for sound, and this one decodes pictures: take VAE Decode.")
 
 
 @contextmanager

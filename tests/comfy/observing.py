@@ -147,8 +147,8 @@ def _observe(client: Client, known: Mapping[str, Info], row: Row, into: str) -> 
 def _graphs(known: Mapping[str, Info], row: Row, into: str) -> list[Graph]:
     """The graphs to run, one after the other: the node alone where the next reads what it saves, and the comparison."""
     wiring, graphs = Wiring(known), []
-    if row.after:
-        wiring.value(row.after, {})
+    for before in row.after:
+        wiring.value(before, {})
         graphs.append(wiring.graph)
         wiring = Wiring(known)
     if row.stands:

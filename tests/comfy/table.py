@@ -26,7 +26,7 @@ class Row:
             `told`: no effect, and a warning says so; `foreign`: for other kinds of model, and refused.
         text: for artists: what it does here, or what to use instead.
         wired: its inputs, where the kit's are not meant.
-        after: a graph that runs before, as {class: inputs}.
+        after: graphs that run before, each as {class: inputs}.
         first: what the first slider is set to, whatever its name.
         stands: parts of the kit that stand for what the node would load; it does not run itself.
         wrap: parts of the kit that are made of its first output, "@made".
@@ -47,7 +47,7 @@ class Row:
     verdict: str
     text: str
     wired: dict[str, Any] = field(default_factory=dict)
-    after: dict[str, Any] = field(default_factory=dict)
+    after: tuple[dict[str, Any], ...] = ()
     first: float | None = None
     stands: dict[str, Any] = field(default_factory=dict)
     wrap: dict[str, Any] = field(default_factory=dict)
