@@ -91,9 +91,9 @@ class GenerationTower(nn.Module):
         return torch.cat([angles.cos(), angles.sin()], dim=1).float().to(device)
 
     def embed_time(self, sinusoids: Tensor) -> tuple[Tensor, Tensor]:
-        """Embeddings (n, D) and modulation vectors (n, 6, D) of rows of `sinusoids`."""
-        embedding = self.time_embedding(sinusoids)
-        return embedding, self.time_projection(embedding).unflatten(1, (6, -1))
+        """Embeddings (n, D) and modulation vectors (n, 6, D) of rows of `sinusoids`, float32 under autocast too."""
+        embedding = self.time_embedding(sinusoids).float()
+        return embedding, self.time_projection(embedding).float().unflatten(1, (6, -1))
 
     def learned_context(self, device: torch.device) -> Tensor:
         """The context (1, rows, D) that every block's cross-attention reads (rule B16)."""
@@ -144,7 +144,7 @@ class GenerationTower(nn.Module):
                     attended.append(markers[row].take(layer, result) if markers else result)
                 together = _as_batch(attended)
                 stream = layer.add_to_gen(stream, hooks.fused(i, together) if hooks else together)
-        return self.unfold(self.head(stream, embedding), x.shape[-2] // self.config.dit.patch_size)
+        return self.unfold(self.head(stream, embedding).float(), x.shape[-2] // self.config.dit.patch_size)
 
     def _run_block(
         self, index: int, stream: Tensor, modulation: Tensor, context: Context, hooks: StepHooks | None

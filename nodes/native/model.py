@@ -1,12 +1,7 @@
-"""The generation tower as a ComfyUI MODEL: a BaseModel in a ModelPatcher.
-
-The context (keys and values of all that no step changes) is built when a run first needs it and lives
-in an object that the run carries; a sampling wrapper drops it when the run ends, however it ends.
-"""
+"""The generation tower as a ComfyUI MODEL: a BaseModel in a ModelPatcher."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import comfy.latent_formats
@@ -17,22 +12,20 @@ import comfy.ops
 import comfy.patcher_extension
 import comfy.supported_models_base
 import torch
-from comfy.cli_args import args
-from comfy.ldm.modules.attention import attention_pytorch, attention_sub_quad, optimized_attention
 from torch import Tensor
 
 from ...lightfusion_core.checkpoints.loader import load_generation
 from ...lightfusion_core.checkpoints.memory import fitting
 from ...lightfusion_core.checkpoints.reader import Checkpoint
-from ...lightfusion_core.conditioning import Branch
 from ...lightfusion_core.config import ModelConfig, VAEConfig
 from ...lightfusion_core.errors import InputError
-from ...lightfusion_core.generation.context import Context, ContextBuilder, VLMLayers
-from ...lightfusion_core.generation.rope import Stretch
+from ...lightfusion_core.generation.context import VLMLayers
 from ...lightfusion_core.generation.tower import GenerationTower
 from ...lightfusion_core.sampling.schedule import timestep_of
+from .attention import comfy_attention
 from .conditioning import KEY, BatchedBranches, BranchCond
-from .hooks import attention_hooks, hooks_of, stretch_of, unused_patches
+from .contexts import RUN, Run, carry_run
+from .hooks import hooks_of, unused_patches
 from .lora import GENERATION, reads_loras
 from .patched import prepare
 from .references import read, read_conditions
@@ -40,24 +33,10 @@ from .saving import generation_documents
 from .scaled import ScaledOperations
 from .shapes import as_pictures, cropped, in_tokens
 from .step_cache import mixes_branches
-from .telling import tell
-
-RUN = "lightfusion_run"
-"""The name of a run's context object in the transformer options."""
+from .training import each_under_its_own
 
 TIMESTEP = "lightfusion_timestep"
-"""The name of the integer timestep there, where our own solver steps."""
-
-
-def comfy_attention(q: Tensor, k: Tensor, v: Tensor, options: dict[str, Any] | None = None) -> Tensor:
-    """The attention that ComfyUI's launch flags choose, or the one in its transformer options."""
-    chosen = attention_pytorch if _unflagged and q.device.type == "cpu" else optimized_attention
-    return chosen(q, k, v, q.shape[1], skip_reshape=True, skip_output_reshape=True, transformer_options=options)
-
-
-# On a CPU, and without a flag, ComfyUI takes an attention that reads how much memory is free at every call: a
-# fifth of a small picture's time. torch's fused one needs as little.
-_unflagged = optimized_attention is attention_sub_quad and not args.use_quad_cross_attention
+"""The name of the integer timestep in a run's transformer options, where our own solver steps."""
 
 
 class LightFusionNet(GenerationTower):
@@ -121,13 +100,9 @@ class LightFusionNet(GenerationTower):
         lightfusion: BatchedBranches,
         transformer_options: dict[str, Any],
     ) -> Tensor:
-        training = torch.is_grad_enabled()
-        if training and torch.is_autocast_enabled(x.device.type):  # the tower says by itself what it computes in
-            with torch.autocast(x.device.type, enabled=False):
-                return self._forward(x, timestep, context, lightfusion, transformer_options)
         carried: Run = transformer_options.get(RUN) or Run()
         # every step of a training changes weights that the context is made with, and gradients go through it
-        run = Run() if training else carried
+        run = Run() if torch.is_grad_enabled() else carried
         branches = lightfusion.branches
         patch = self.config.dit.patch_size
         noisy = in_tokens(as_pictures(x), patch)
@@ -162,64 +137,11 @@ def _timestep(transformer_options: dict[str, Any], timestep: Tensor) -> int | li
     return [timestep_of(level) for level in levels] * (len(timestep) // len(levels))
 
 
-class Run:
-    """One sampling run's context, grown as branches come to be needed."""
-
-    def __init__(self) -> None:
-        self.clear()
-
-    def clear(self) -> None:
-        """Drop everything that was built."""
-        self.builders: dict[torch.device, ContextBuilder] = {}
-        self.made: dict[tuple[int, int, int, torch.device, Stretch], Context] = {}
-        self.told: set[str] = set()
-
-    def branch(
-        self,
-        net: LightFusionNet,
-        branch: Branch,
-        rows: int,
-        columns: int,
-        device: torch.device,
-        options: dict[str, Any],
-    ) -> Context:
-        """This branch's keys and values for pictures of (rows, columns) tokens, where the net runs: a run may be
-        spread over several devices, each with a net of its own."""
-        stretch = stretch_of(options)
-        key = (id(branch), rows, columns, device, stretch)
-        if key not in self.made:
-            if device not in self.builders:
-                hooks = attention_hooks(options, comfy_attention)
-                self.builders[device] = ContextBuilder(net, device, net.vlm, hooks)
-            self.made[key] = self.builders[device].build([branch], rows, columns, stretch)
-        return self.made[key]
-
-    def tell_unused(self, patches: Iterable[str], blocks: int) -> None:
-        """Name the patches that have no effect, each once a run."""
-        found = {name for name in patches if name not in self.told}
-        if found:
-            self.told |= found
-            tell(
-                f"{', '.join(sorted(found))}: no effect on this model. Its network is a transformer of the double "
-                f"blocks 0 to {blocks - 1} for pictures of one frame: bypass the node, or choose a block that is there."
-            )
-
-
 def follow_understanding(patcher: comfy.model_patcher.ModelPatcher, clone: comfy.model_patcher.ModelPatcher) -> None:
     """When a coupled MODEL is cloned: the clone's net, which may be one newly loaded, uses the understanding tower
     that the host loads with the clone."""
     for understanding in clone.get_additional_models_with_key(KEY):
         clone.model.diffusion_model.couple(understanding.model.tower)
-
-
-def carry_run(executor: Any, guider: Any, sigmas: Tensor, extra_args: dict[str, Any], *rest: Any) -> Tensor:
-    """A sampling wrapper: gives the run its context object, and drops what is in it at the end."""
-    run = Run()
-    extra_args["model_options"].setdefault("transformer_options", {})[RUN] = run
-    try:
-        return executor(guider, sigmas, extra_args, *rest)
-    finally:
-        run.clear()
 
 
 class LightFusionModel(comfy.model_base.BaseModel):
@@ -351,6 +273,7 @@ def load_model(
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, prepare)
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.OUTER_SAMPLE, KEY, read_conditions)
     patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.SAMPLER_SAMPLE, KEY, carry_run)
+    patcher.add_wrapper_with_key(comfy.patcher_extension.WrappersMP.CALC_COND_BATCH, KEY, each_under_its_own)
     for moment in ("ON_CLONE", "ON_DEEPCLONE_MULTIGPU"):  # the second is of newer ComfyUI alone
         if hasattr(comfy.patcher_extension.CallbacksMP, moment):
             moment = getattr(comfy.patcher_extension.CallbacksMP, moment)

@@ -15,6 +15,7 @@ from ...lightfusion_core.errors import InputError
 from ...lightfusion_core.sampling.schedule import Schedule
 from .idle import idle_nodes
 from .telling import tell
+from .training import prepare_training
 
 SCHEDULE = "lightfusion_schedule"
 """The attribute that carries an exact schedule on its SIGMAS, and its name in a run's transformer options."""
@@ -31,7 +32,9 @@ def prepare(executor: Any, noise: Tensor, latent: Tensor, sampler: Any, sigmas: 
     check_objects(guider.model_patcher)
     schedule: Schedule | None = getattr(sigmas, SCHEDULE, None)
     check_sampling(guider.model_patcher, exact=schedule is not None)
-    if not torch.is_grad_enabled():  # a training hands over its pictures' numbers there
+    if torch.is_grad_enabled():  # a training, which hands over its pictures' numbers as sigmas
+        prepare_training(guider.model_patcher.model.diffusion_model)
+    else:
         check_levels(sigmas)
     check_windows(guider.model_options)
     check_wrappers(guider.model_options)

@@ -11,6 +11,7 @@ from dataclasses import replace
 from typing import Any
 
 import comfy.samplers
+import torch
 from torch import Tensor
 
 from ...lightfusion_core.conditioning import Branch
@@ -20,6 +21,7 @@ from ...lightfusion_core.understanding.vision import Reference
 from .conditioning import KEY, ORIGIN, Origin, branch_of
 from .entries import check_entries, reference_latents
 from .shapes import as_pictures, in_tokens
+from .training import ordinary_branch
 
 
 def read_conditions(executor: Any, *args: Any, **options: Any) -> Tensor:
@@ -43,7 +45,8 @@ def read(condition: dict[str, Any], model: Any) -> Branch | InputError:
         branch = branch_of(condition)
         check_entries(condition)
         latents = reference_latents(condition)
-        return _with_latents(condition["cross_attn"], latents, model) if latents else branch
+        branch = _with_latents(condition["cross_attn"], latents, model) if latents else branch
+        return ordinary_branch(branch) if torch.is_grad_enabled() else branch
     except InputError as error:
         return error
 

@@ -9,7 +9,21 @@ from typing import Any
 import comfy.model_management
 import torch
 from comfy.patcher_extension import WrappersMP
-from harness import contexts, ksample, live_tensors, load, load_again, pack
+from harness import (
+    NEGATIVE,
+    PROMPT,
+    contexts,
+    empty,
+    encode,
+    ksample,
+    largest,
+    live_tensors,
+    load,
+    load_again,
+    node,
+    pack,
+    with_lora,
+)  # fmt: skip
 
 import nodes
 
@@ -94,7 +108,7 @@ def _all_gone(made: list[Any]) -> dict[str, int]:
 
 def check_run_leaves_no_handle_on_the_model() -> None:
     """A run's object that stays in the model's options is found again by the next run."""
-    model, run = load()[0], pack("nodes.native.model").RUN
+    model, run = load()[0], pack("nodes.native.contexts").RUN
     ksample(model)
     assert run not in model.model_options["transformer_options"]
     assert run not in model.model_options
@@ -110,6 +124,48 @@ def check_clone_keeps_what_drops_the_context() -> None:
         drawn = ksample(clone)
     _all_gone(made)
     assert torch.equal(drawn, ksample(model))
+
+
+def check_context_follows_hooks_on_the_weights() -> dict[str, Any]:
+    """A prompt that brings a LoRA along, and keyframes that turn it on half way: each state of the weights has its own
+    context, and no step makes one again."""
+    file, steps = "wan.safetensors", 4
+    model, start = load()[0], empty()
+    sampling, sigmas = model.get_model_object("model_sampling"), node("BasicScheduler", model=model, steps=steps,
+                                                                       scheduler="simple", denoise=1.0)[0]  # fmt: skip
+    half = next(at / 1000 for at in range(1000) if sampling.percent_to_sigma(at / 1000) < sigmas[1:3].mean())
+    keyframe = None
+    for strength, begin in ((0.0, 0.0), (1.0, half)):
+        keyframe = node("CreateHookKeyframe", strength_mult=strength, start_percent=begin, prev_hook_kf=keyframe)[0]
+    lora = node("CreateHookLoraModelOnly", lora_name=file, strength_model=1.0)[0]
+    late = node("SetHookKeyframes", hooks=lora.clone(), hook_kf=keyframe)[0]
+
+    def under(hooks: Any, text: str) -> Any:
+        named = {"cond_NEW": encode(text), "strength": 1.0, "set_cond_area": "default", "hooks": hooks}
+        return node("ConditioningSetProperties", **named)[0]
+
+    with contexts() as made:
+        turned_on = ksample(latent=start, positive=under(late, PROMPT), negative=under(late, NEGATIVE))
+    shared = {"model": model, "noise_seed": 7, "steps": steps, "cfg": 3.0, "sampler_name": "euler",
+              "scheduler": "simple", "positive": encode(PROMPT), "negative": encode(NEGATIVE)}  # fmt: skip
+    first = node("KSamplerAdvanced", **shared, add_noise="enable", latent_image=start, start_at_step=0, end_at_step=2,
+                 return_with_leftover_noise="enable")[0]  # fmt: skip
+    second = node("KSamplerAdvanced", **{**shared, "model": with_lora(model, file)}, add_noise="disable",
+                  latent_image=first, start_at_step=2, end_at_step=steps,
+                  return_with_leftover_noise="disable")[0]["samples"]  # fmt: skip
+    # one side alone: guidance mixes what each side's weights say, step by step
+    both = [ksample(latent=start, positive=under(hooks, PROMPT), steps=1) for hooks in (lora, None)]
+    apart = ksample(with_lora(model, file), start, negative=under(None, PROMPT), steps=1, cfg=1.0)
+    plain = ksample(latent=start, negative=encode(NEGATIVE), positive=encode(NEGATIVE), steps=1, cfg=1.0)
+    found = {
+        "half way": largest(turned_on - second),
+        "one side": largest(both[0] - (plain + 3.0 * (apart - plain))),
+        "contexts": len(made),
+    }
+    assert largest(both[0] - both[1]) > 1e-2
+    assert found["half way"] <= 1e-4, found
+    assert found["one side"] <= 1e-3, found
+    return found
 
 
 def check_models_are_freed_with_their_last_use() -> None:

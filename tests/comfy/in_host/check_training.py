@@ -4,58 +4,143 @@ from __future__ import annotations
 
 from typing import Any
 
+import comfy.samplers
+import comfy_extras.nodes_custom_sampler
 import torch
-from harness import load, node, pack
+from harness import counted_steps, encode, ksample, largest, load, node, pack
+from torch import Tensor
 
 import nodes
 
 _SETTINGS: dict[str, Any] = {
-    "batch_size": 1, "grad_accumulation_steps": 1, "steps": 2, "learning_rate": 5e-4, "rank": 4, "optimizer": "AdamW",
+    "batch_size": 2, "grad_accumulation_steps": 1, "steps": 1, "learning_rate": 5e-4, "rank": 4, "optimizer": "AdamW",
     "loss_function": "MSE", "seed": 0, "training_dtype": "bf16", "lora_dtype": "bf16", "quantized_backward": False,
     "algorithm": "LoRA", "gradient_checkpointing": True, "checkpoint_depth": 1, "offloading": False,
     "existing_lora": "[None]", "bucket_mode": False, "bypass_mode": False,
 }  # fmt: skip
+_NEWER = ("quantized_backward", "checkpoint_depth", "offloading", "bucket_mode", "bypass_mode")
+"""Settings that 0.3.64 does not have: there a batch of one size is trained, and nothing else."""
+
+_TEXTS = ("a circle", "a square", "a circle")
+_PLAIN = {"gradient_checkpointing": False, "training_dtype": "fp32", "lora_dtype": "fp32"}
+
+
+def _is_newer() -> bool:
+    return hasattr(nodes.NODE_CLASS_MAPPINGS["TrainLoraNode"], "define_schema")
+
+
+def _pictures(name: str, widths: tuple[int, ...]) -> tuple[list[Any], list[Any]]:
+    """LATENTs and CONDITIONINGs of random pictures of these widths, as a data set node gives them."""
+    _, clip, vae = load(name)
+    draw = torch.Generator().manual_seed(1)
+    pictures = [torch.rand(1, 64, width, 3, generator=draw) for width in widths]
+    latents = [node("VAEEncode", pixels=picture, vae=vae)[0] for picture in pictures]
+    return latents, [node("CLIPTextEncode", clip=clip, text=text)[0] for text in _TEXTS[: len(widths)]]
+
+
+def _train(name: str, latents: list[Any], positive: list[Any], **changed: Any) -> dict[str, Tensor]:
+    """The weights of a LoRA."""
+    settings = {**_SETTINGS, **changed}
+    if _is_newer():
+        given = {key: [value] for key, value in settings.items()}
+        return node("TrainLoraNode", model=[load(name)[0]], latents=latents, positive=positive, **given)[0]
+    batch = {"samples": torch.cat([latent["samples"] for latent in latents])}
+    given = {key: value for key, value in settings.items() if key not in _NEWER}
+    together = [condition for conditioning in positive for condition in conditioning]
+    return node("TrainLoraNode", model=load(name)[0], latents=batch, positive=together, **given)[1]
 
 
 def check_the_hosts_trainer_reaches_every_layer() -> dict[str, Any]:
-    """Every layer's LoRA moves away from zero, those that only the context is made with too."""
-    if "MakeTrainingDataset" not in nodes.NODE_CLASS_MAPPINGS:
-        return {"skipped": "this ComfyUI has no data set nodes"}
-    own = "from the model"
-    model, clip, vae = node(
-        "LightFusionLoad", model=pack("nodes.folders").NANO, understanding=own, vae=own, weight_dtype="default"
-    )
-    draw = torch.Generator().manual_seed(1)
-    pictures = [torch.rand(1, 64, width, 3, generator=draw) for width in (64, 64, 96)]
-    texts = ["a circle", "a square", "a circle"]
-    latents, conditioning = node("MakeTrainingDataset", images=pictures, vae=[vae], clip=[clip], texts=texts)
-    cases = {
-        "a batch": (latents[:2], conditioning[:2], {"batch_size": 2}),
-        "several sizes": (latents, conditioning, {"gradient_checkpointing": False, "training_dtype": "fp32"}),
-        "buckets": (*node("ResolutionBucket", latents=latents, conditioning=conditioning), {"bucket_mode": True}),
-    }
+    """Every layer's LoRA moves away from zero, those that only the context is made with too: in every mode, and the
+    model itself draws as before."""
+    same, several = _pictures("tiny/", (64, 64)), _pictures("tiny/", (64, 64, 96))
+    cases: dict[str, tuple[Any, dict[str, Any]]] = {"checkpoints": (same, {}), "float32": (same, _PLAIN)}
+    if _is_newer():
+        cases |= {
+            "several sizes": (several, {}),
+            "buckets": (node("ResolutionBucket", latents=several[0], conditioning=several[1]), {"bucket_mode": True}),
+            "bypass": (same, {"bypass_mode": True}),
+            "bypass, no dtype": (several, {"bypass_mode": True, "training_dtype": "none", "checkpoint_depth": 2}),
+            "bypass, float32": (same, {"bypass_mode": True, **_PLAIN}),
+        }
     found = {}
-    for case, (samples, conditions, changed) in cases.items():
-        given = {name: [value] for name, value in {**_SETTINGS, **changed, "model": model}.items()}
-        lora = node("TrainLoraNode", latents=samples, positive=conditions, **given)[0]
-        ups = [tensor for name, tensor in lora.items() if name.endswith("lora_up.weight")]
-        assert ups, list(lora)[:3]
-        assert all(tensor.any() for tensor in ups), case
-        found[case] = len(ups)
+    before = _drawn("tiny/")
+    for case, ((latents, positive), changed) in cases.items():
+        lora = _train("tiny/", latents, positive, **changed)
+        found[case] = _moved(lora)
+        assert found[case] > 50, found
+    assert torch.equal(_drawn("tiny/"), before), "a training left a trace"
     return found
+
+
+def check_a_coupled_model_is_trained() -> int:
+    """There gradients go through the understanding tower's layers. What the last fusion gives it is read by none."""
+    unread = tuple(f"layers.4.mm_attn.{name}" for name in ("q_und_proj.lora_down.weight", "q_und_proj.diff_b",
+                                                           "o_und_proj.lora_down.weight"))  # fmt: skip
+    return _moved(_train("coupled/", *_pictures("coupled/", (64, 64)), **_PLAIN), unread)
+
+
+def check_a_trained_lora_acts() -> dict[str, float]:
+    """In the node that takes what Train LoRA gives."""
+    lora = _train("tiny/", *_pictures("tiny/", (64, 64)), learning_rate=0.01)
+    trained = node("LoraModelLoader", model=load()[0], lora=lora, strength_model=1.0)[0]
+    found = {"moved": largest(_drawn("tiny/", trained) - _drawn("tiny/"))}
+    assert found["moved"] > 0.1, found
+    return found
+
+
+def _drawn(name: str, model: Any = None) -> Tensor:
+    return ksample(model, name=name, steps=2)
+
+
+def _moved(lora: dict[str, Tensor], unread: tuple[str, ...] = ()) -> int:
+    """How many weights of a LoRA that start at zero are elsewhere: all but those that are `unread`."""
+    starting_at_zero = [name for name in lora if name.endswith(("lora_down.weight", ".diff", ".diff_b"))]
+    still = [name for name in starting_at_zero if not lora[name].any() and not name.endswith(unread)]
+    assert not still, still
+    return len(starting_at_zero)
+
+
+class _Asking(comfy.samplers.Sampler):
+    """Calls the model for a batch as a trainer does, and for each of its pictures alone."""
+
+    def sample(self, model_wrap: Any, sigmas: Tensor, extra_args: Any, *rest: Any, **more: Any) -> Tensor:
+        conditions, x = model_wrap.conds["positive"], torch.randn(2, *self.shape[1:]).mul(0.5)
+        levels = torch.tensor([0.9, 0.2])
+        with counted_steps() as calls:
+            together = model_wrap(x, levels, **extra_args)
+        self.rows = sum(calls)
+        alone = []
+        for row, condition in enumerate(conditions):
+            model_wrap.conds["positive"] = [condition]
+            alone.append(model_wrap(x[row : row + 1], levels[row : row + 1], **extra_args))
+        self.error = largest(together - torch.cat(alone))
+        return x
+
+
+def check_each_picture_is_trained_under_its_own_caption() -> dict[str, float]:
+    """The trainer's batch has one condition for each picture, which a sampler would take for both."""
+    (first, second), sampler = _pictures("tiny/", (64, 64)), _Asking()
+    sampler.shape = first[0]["samples"].shape
+    guider = comfy_extras.nodes_custom_sampler.Guider_Basic(load()[0])
+    guider.set_conds([condition for conditioning in second for condition in conditioning])
+    batch = torch.cat([latent["samples"] for latent in first])
+    with torch.inference_mode(False), torch.enable_grad():
+        guider.sample(torch.zeros_like(batch.clone()), batch.clone(), sampler, torch.arange(2), seed=1)
+    assert sampler.rows == 2, sampler.rows
+    assert sampler.error < 1e-4, sampler.error
+    return {"error": sampler.error}
 
 
 def check_rows_may_have_noise_levels_of_their_own() -> dict[str, float]:
     """A batch at two levels is each of its rows alone."""
     model = load()[0].model
-    config, branch = model.diffusion_model.config, None
-    positive = node("CLIPTextEncode", clip=load()[1], text="a circle")[0][0][0]
-    branch = pack("nodes.native.conditioning").branch_of({"cross_attn": positive})
-    handed = pack("nodes.native.conditioning").BatchedBranches([branch])
-    x = torch.randn(2, config.dit.in_dim, 4, 4, generator=torch.Generator().manual_seed(1))
+    conditioning = pack("nodes.native.conditioning")
+    handed = conditioning.BatchedBranches([conditioning.branch_of({"cross_attn": encode("a circle")[0][0]})])
+    x = torch.randn(2, model.diffusion_model.config.dit.in_dim, 4, 4, generator=torch.Generator().manual_seed(1))
     levels = torch.tensor([0.9, 0.2])
 
-    def velocity(rows: slice) -> torch.Tensor:
+    def velocity(rows: slice) -> Tensor:
         options = {"sigmas": levels[rows]}
         return model.diffusion_model(x[rows], levels[rows] * 1000, lightfusion=handed, transformer_options=options)
 
