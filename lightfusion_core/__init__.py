@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from .pipeline import LightFusion
     from .sampling.guidance import Guidance
     from .sampling.loop import Sampling
+    from .sampling.skipping import Passes
     from .sampling.solvers import Step
     from .understanding.answer import Decoding
     from .understanding.vision import Reference
@@ -44,6 +45,7 @@ _HOMES = {
     "LightFusion": "pipeline",
     "LightFusionError": "errors",
     "ModelConfig": "config",
+    "Passes": "sampling.skipping",
     "Reference": "understanding.vision",
     "Sampling": "sampling.loop",
     "Step": "sampling.solvers",
@@ -61,6 +63,7 @@ __all__ = [
     "LightFusion",
     "LightFusionError",
     "ModelConfig",
+    "Passes",
     "Reference",
     "Sampling",
     "Step",

@@ -185,6 +185,9 @@ def _add_shapes(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=_seed, default=0, help="another draws other prompts, wordings and pictures (default: 0)")
     add("--count", type=int, default=100, metavar="N", help="requests of each kind (default: %(default)s)")
     add("--parts", nargs="+", choices=PARTS, metavar="PART", help=f"some of {', '.join(PARTS)} alone")
+    add = parser.add_argument_group("drawing, by default as the model was published").add_argument
+    _add_schedule(add)
+    _add_guidance_every(add)
     _add_model_parts(parser)
     add = parser.add_argument_group("output").add_argument
     add("-o", "--output", default="output/bench.png", metavar="FILE", help="a sheet of pictures (default: %(default)s)")
@@ -205,6 +208,7 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
     add("--renorm", metavar="NAME", help="hold the guided norm: none, global, channel, text_channel")
     add("--renorm-min", type=_number, metavar="X", help="the smallest factor of renorm, 0 to 1")
     add("--interval", type=_number, nargs=2, metavar=("LO", "HI"), help="noise levels with guidance, 0 to 1")
+    _add_guidance_every(add)
     add("--negative", type=_text, metavar="PROMPT", help="what to lead away from")
     add("--think", action="store_true", help="let the model think in words first, then draw")
     add("--compile", action="store_true", help="compile the step with torch.compile: slow to start, then faster")
@@ -213,7 +217,13 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
 def _add_schedule(add) -> None:
     add("--steps", type=int, metavar="N")
     add("--shift", type=_number, metavar="X", help="the schedule's warp; more gives more steps to noisy levels")
-    add("--solver", metavar="NAME", help="unipc (default), euler, heun")
+    add("--solver", metavar="NAME", help="unipc (default), dpm++, euler, heun")
+    add("--cache", type=_number, metavar="X", help="foresee velocities that may be off by X of themselves in sum, 0.05 "
+        "being half of 50 steps; 0 runs the network at every step (default)")  # fmt: skip
+
+
+def _add_guidance_every(add) -> None:
+    add("--guidance-every", type=int, metavar="K", help="work guidance out at every K-th step and keep it between them")
 
 
 def _add_model(parser: argparse.ArgumentParser) -> None:

@@ -28,6 +28,7 @@ from .generation.vae import ImageVAE
 from .offload import HOME, Residency, Watched, check_mode
 from .sampling.guidance import Guidance
 from .sampling.loop import GuidedVelocity, Sampling, make_noise, sample
+from .sampling.skipping import Passes
 from .sampling.solvers import OnStep
 from .turns import Turn
 from .understanding.answer import THINK_SYSTEM, Answerer, BoundedWriter, Decoding, open_writer
@@ -243,6 +244,7 @@ class LightFusion:
         latent: Tensor | None = None,
         mask: Tensor | None = None,
         on_step: OnStep | None = None,
+        passes: Passes | None = None,
     ) -> Tensor:
         """Draw normalised latents (B, C, 1, h, w) float32.
 
@@ -250,7 +252,7 @@ class LightFusion:
             width, height: pixels; rounded to the model's multiple, with a warning.
             seed: image k of the batch is drawn with seed + k.
             noise: (B, C, 1, h, w) to start from, in place of the seed's.
-            latent, mask, on_step: see `sampling.loop.sample`.
+            latent, mask, on_step, passes: see `sampling.loop.sample`.
         """
         defaults = self.config.defaults
         sampling = sampling or Sampling(defaults.steps, defaults.shift)
@@ -268,7 +270,7 @@ class LightFusion:
 
         def draw() -> Tensor:
             velocity = self.guided(conditioning, width, height, guidance)
-            return sample(velocity, start, sampling, latent=latent, mask=mask, on_step=watched)
+            return sample(velocity, start, sampling, latent=latent, mask=mask, on_step=watched, passes=passes)
 
         return self.residency.run("drawing", self._drawing_parts(), draw, self._forget, watched)
 
@@ -296,14 +298,16 @@ class LightFusion:
         sampling: Sampling | None = None,
         guidance: Guidance | None = None,
         on_step: OnStep | None = None,
+        passes: Passes | None = None,
     ) -> Tensor:
         """Text to images (B, H, W, 3) float32 in 0..1; see `encode` for the texts, `sample` for the rest."""
         self._check_task("generate")
         side = self.config.defaults.size
         conditioning = self.encode(prompt, negative_prompt=negative_prompt, system=system, thought=thought)
         latent = self.sample(
-            conditioning, width or side, height or side, seed, sampling, guidance, batch=batch, on_step=on_step
-        )
+            conditioning, width or side, height or side, seed, sampling, guidance,
+            batch=batch, on_step=on_step, passes=passes,
+        )  # fmt: skip
         return self.decode(latent)
 
     def edit(
@@ -323,6 +327,7 @@ class LightFusion:
         sampling: Sampling | None = None,
         guidance: Guidance | None = None,
         on_step: OnStep | None = None,
+        passes: Passes | None = None,
     ) -> Tensor:
         """Edit a picture by instruction; the result has its size and position.
 
@@ -351,7 +356,7 @@ class LightFusion:
                 latent = self._encode_pixels(pixels)
         drawn = self.sample(
             conditioning, width, height, seed, sampling, guidance,
-            batch=batch, latent=latent, mask=latent_mask, on_step=on_step,
+            batch=batch, latent=latent, mask=latent_mask, on_step=on_step, passes=passes,
         )  # fmt: skip
         original, placement = images.to_tensor(images.to_rgb(image)), images.Placement(image.size, (width, height))
         return torch.stack([images.restore(one, placement, original, mask) for one in self.decode(drawn).cpu()])

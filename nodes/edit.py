@@ -6,7 +6,7 @@ from comfy_api.latest import io
 
 from .encode import IMAGES, image_inputs
 from .fitting import mask_input, size_input
-from .sampling import STEPS, guidance_inputs
+from .sampling import STEPS, cache_input, guidance_inputs
 from .schema import schema
 
 
@@ -41,6 +41,7 @@ class LightFusionEdit(io.ComfyNode):
                 *image_inputs(IMAGES[1:]),
                 mask_input("Where the picture may change; all else comes back bit for bit. One mask for all frames, "
                            "or one for each."),
+                cache_input(),
             ],
             outputs=[io.Image.Output("image", display_name="image"), io.Latent.Output("latent", display_name="latent")],
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],

@@ -56,6 +56,26 @@ def advanced_guidance_inputs() -> list[io.Input]:
     return [advanced(given) for given in rest]
 
 
+def cache_input() -> io.Input:
+    """The step cache's threshold; optional, as files from before it do not have it."""
+    return advanced(
+        io.Float.Input(
+            "cache", default=0.0, min=0.0, max=1.0, step=0.01, optional=True,
+            tooltip="Foresees steps whose velocity hardly bends, and tells how many: 0.05 is half of 50 steps. 0 runs "
+            "all.",
+        )
+    )  # fmt: skip
+
+
+def skipping_inputs() -> list[io.Input]:
+    """What does without passes of the network."""
+    every = io.Int.Input(
+        "guidance_every", default=1, min=1, max=100, optional=True,
+        tooltip="Works guidance out at every k-th step, and keeps its difference in between.",
+    )  # fmt: skip
+    return [cache_input(), advanced(every)]
+
+
 def conditioning_inputs() -> list[io.Input]:
     """The three branches."""
     return [
@@ -74,6 +94,7 @@ def _guidance(values: dict[str, Any]) -> Guidance:
         values["renorm"],
         values["renorm_min"],
         (values["interval_start"], values["interval_end"]),
+        values.get("guidance_every", 1),
     )
 
 
@@ -105,6 +126,7 @@ class LightFusionSampler(io.ComfyNode):
                 io.Combo.Input("solver", options=list(SOLVERS), default="unipc"),
                 io.Float.Input("denoise", **_DENOISE),
                 *advanced_guidance_inputs(),
+                *skipping_inputs(),
             ],
             outputs=[io.Latent.Output()],
         )  # fmt: skip
@@ -114,7 +136,7 @@ class LightFusionSampler(io.ComfyNode):
         from .native.guiding import DualGuider, ExactSolver, exact_sigmas
         from .native.run import draw
 
-        guider = DualGuider(model, _guidance(guidance))
+        guider = DualGuider(model, _guidance(guidance), guidance.get("cache", 0.0))
         guider.set_branches(positive, negative, no_image)
         return io.NodeOutput(draw(guider, ExactSolver(solver), exact_sigmas(steps, shift, denoise), latent, seed))
 
@@ -130,7 +152,13 @@ class LightFusionGuider(io.ComfyNode):
             display_name="LightFusion Guider",
             category="LightFusion/custom sampling",
             description="Guidance for text and images with interval and renorm, for SamplerCustomAdvanced.",
-            inputs=[io.Model.Input("model"), *conditioning_inputs(), *guidance_inputs(), *advanced_guidance_inputs()],
+            inputs=[
+                io.Model.Input("model"),
+                *conditioning_inputs(),
+                *guidance_inputs(),
+                *advanced_guidance_inputs(),
+                *skipping_inputs(),
+            ],
             outputs=[io.Guider.Output()],
         )
 
@@ -138,7 +166,7 @@ class LightFusionGuider(io.ComfyNode):
     def execute(cls, model, positive, negative, no_image=None, **guidance) -> io.NodeOutput:
         from .native.guiding import DualGuider
 
-        guider = DualGuider(model, _guidance(guidance))
+        guider = DualGuider(model, _guidance(guidance), guidance.get("cache", 0.0))
         guider.set_branches(positive, negative, no_image)
         return io.NodeOutput(guider)
 
@@ -176,10 +204,10 @@ class LightFusionSolver(io.ComfyNode):
     def define_schema(cls) -> io.Schema:
         return schema(
             node_id="LightFusionSolver",
-            search_aliases=["sampler", "UniPC", "Euler", "Heun", "KSamplerSelect"],
+            search_aliases=["sampler", "UniPC", "Euler", "Heun", "DPM++", "KSamplerSelect"],
             display_name="LightFusion Solver",
             category="LightFusion/custom sampling",
-            description="The reference's UniPC, or Euler or Heun, for SamplerCustomAdvanced.",
+            description="The reference's UniPC, or DPM++, Euler or Heun, for SamplerCustomAdvanced.",
             inputs=[io.Combo.Input("solver", options=list(SOLVERS), default="unipc")],
             outputs=[io.Sampler.Output()],
         )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import time
 from argparse import Namespace
+from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
 
 from ..errors import InputError
 from .console import progress
-from .request import describe_model, load
+from .request import Drawing, describe_model, load
 from .result import check_output, png_name
 
 _COLUMNS = 8
@@ -27,18 +28,23 @@ def bench_shapes(arguments: Namespace) -> int:
     from ..shapes.bench import Engine, examined, run
     from .sheet import contact_sheet
 
+    drawing = Drawing(arguments)
     check_output(arguments.output)
     file, scores = png_name(arguments.output), arguments.json and Path(arguments.json)
     if scores and not scores.absolute().parent.is_dir():
         raise InputError(f"{scores}: expected a file in a folder that exists, found no {scores.parent}; make it.")
     model, _ = load(arguments)
     start = time.perf_counter()
-    artist, parts = Engine(model), arguments.parts or PARTS
+    sampling, guidance = drawing.sampling(model), drawing.guidance(model)
+    artist, parts = Engine(model, sampling, guidance), arguments.parts or PARTS
     total = len(examined(artist.tasks, parts)) * arguments.count
     with progress("Drawing", total, quiet=arguments.quiet) as bar:
         report = run(artist, arguments.seed, arguments.count, bar.phase, bar.advance, parts)
     print(report.table())
+    print(artist.passes)
     settings = {"command": "bench shapes", "seed": arguments.seed, "count": arguments.count, "parts": [*parts]}
+    passes = {"passes": artist.passes.as_dict()}
+    settings |= passes | {"sampling": asdict(sampling), "guidance": asdict(guidance)}
     save_png(contact_sheet(report.tiles(), columns=_COLUMNS), file, settings | describe_model(arguments, model))
     print(f"{file}  {time.perf_counter() - start:.0f} s")
     if scores:

@@ -18,32 +18,36 @@ if TYPE_CHECKING:
 
     from ..pipeline import LightFusion
     from ..sampling.loop import Sampling
+    from ..sampling.skipping import Passes
     from ..sampling.solvers import OnStep, Step
 
 
 def generate(arguments: Namespace) -> int:
     """`lightfusion generate PROMPT`."""
+    from ..sampling.skipping import Passes
+
     drawing = Drawing(arguments)
     check_output(arguments.output)
     model, load_seconds = load(arguments)
     side = model.config.defaults.size
     size, sampling, guidance = drawing.size(model, (side, side)), drawing.sampling(model), drawing.guidance(model)
     settings = {"command": "generate", **describe_drawing(arguments, model, size, sampling, guidance)}
-    start = time.perf_counter()
+    passes, start = Passes(), time.perf_counter()
     thought = _think(arguments, model, ())
     with progress("Reading the prompt", steps_of(sampling), quiet=arguments.quiet) as bar:
         pictures = model.generate(
             arguments.prompt, width=size[0], height=size[1], seed=arguments.seed, batch=arguments.batch,
             negative_prompt=arguments.negative, sampling=sampling, guidance=guidance,
-            on_step=watcher(bar, sampling), **thought,
+            on_step=watcher(bar, sampling), passes=passes, **thought,
         )  # fmt: skip
         bar.phase("Drawn")
-    return _deliver(arguments, pictures, settings | thought, time.perf_counter() - start, load_seconds)
+    return _deliver(arguments, pictures, settings | thought, passes, time.perf_counter() - start, load_seconds)
 
 
 def edit(arguments: Namespace) -> int:
     """`lightfusion edit IMAGE INSTRUCTION`."""
     from ..images import resized_size
+    from ..sampling.skipping import Passes
 
     drawing = Drawing(arguments)
     image, *references = [picture(path) for path in (arguments.image, *arguments.reference)]
@@ -54,16 +58,16 @@ def edit(arguments: Namespace) -> int:
     sampling, guidance = drawing.sampling(model), drawing.guidance(model)
     given = {"image": arguments.image, "references": arguments.reference, "mask": arguments.mask}
     settings = {"command": "edit", **given, **describe_drawing(arguments, model, size, sampling, guidance)}
-    start = time.perf_counter()
+    passes, start = Passes(), time.perf_counter()
     thought = _think(arguments, model, (image, *references))
     with progress("Reading the pictures and the prompt", steps_of(sampling), quiet=arguments.quiet) as bar:
         pictures = model.edit(
             image, arguments.prompt, references=references, mask=area, width=size[0], height=size[1],
             seed=arguments.seed, batch=arguments.batch, negative_prompt=arguments.negative, sampling=sampling,
-            guidance=guidance, on_step=watcher(bar, sampling), **thought,
+            guidance=guidance, on_step=watcher(bar, sampling), passes=passes, **thought,
         )  # fmt: skip
         bar.phase("Drawn")
-    return _deliver(arguments, pictures, settings | thought, time.perf_counter() - start, load_seconds)
+    return _deliver(arguments, pictures, settings | thought, passes, time.perf_counter() - start, load_seconds)
 
 
 def steps_of(sampling: Sampling) -> int:
@@ -103,12 +107,20 @@ def _think(arguments: Namespace, model: LightFusion, images: Sequence[Image]) ->
 
 
 def _deliver(
-    arguments: Namespace, pictures: Tensor, settings: dict[str, Any], seconds: float, load_seconds: float
+    arguments: Namespace,
+    pictures: Tensor,
+    settings: dict[str, Any],
+    passes: Passes,
+    seconds: float,
+    load_seconds: float,
 ) -> int:
     from ..images import to_pil
 
     parameters = [{**settings, "seed": arguments.seed + index} for index in range(len(pictures))]
     files = deliver(arguments.output, arguments.prompt, [to_pil(one) for one in pictures], parameters)
     times = {"seconds": round(seconds, 3), "load_seconds": round(load_seconds, 3)}
-    tell(arguments.json, files, {"seed": arguments.seed, **times, "settings": settings})
+    counts = {"passes": passes.as_dict()}
+    tell(arguments.json, files, {"seed": arguments.seed, **times, **counts, "settings": settings})
+    if passes.run < passes.plain and not arguments.quiet:
+        print(passes, file=sys.stderr)
     return 0

@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 # Rule B29: what "think, then draw" was published with
 _THINK = {"text": 4.0, "image": 2.0, "renorm": "text_channel", "interval": (0.7, 1.0)}
-_SAMPLING = {name: name for name in ("steps", "shift", "solver", "denoise")}
+_SAMPLING = {name: name for name in ("steps", "shift", "solver", "denoise", "cache")}
 _GUIDANCE = {
     "text": "guidance", "image": "image_guidance", "renorm": "renorm", "renorm_min": "renorm_min",
-    "interval": "interval",
+    "interval": "interval", "every": "guidance_every",
 }  # fmt: skip
 
 
@@ -59,7 +59,8 @@ class Drawing:
 
         defaults = model.config.defaults
         own: dict[str, Any] = {"text": defaults.text_guidance, "image": defaults.image_guidance}
-        return Guidance(**(own | (_THINK if self.arguments.think else {}) | self._guidance))
+        thinks = getattr(self.arguments, "think", False)
+        return Guidance(**(own | (_THINK if thinks else {}) | self._guidance))
 
     def size(self, model: LightFusion, otherwise: tuple[int, int]) -> tuple[int, int]:
         """The size in pixels that is drawn: as given, or `otherwise`, fitted to the model's multiple."""

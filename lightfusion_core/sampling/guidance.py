@@ -23,6 +23,8 @@ class Guidance:
         picture), "channel" (one a token), "text_channel" (one a token, before the image mix).
     renorm_min: the smallest factor that renorm may apply, 0 to 1.
     interval: guidance acts at noise levels t with low < t <= high, 0 to 1.
+    every: the branches other than the prompt's run at every `every`-th step where guidance acts; between them what it
+        last added to the prompted velocity is added again.
     """
 
     text: float = 3.0
@@ -30,6 +32,7 @@ class Guidance:
     renorm: str = "none"
     renorm_min: float = 0.0
     interval: tuple[float, float] = (0.0, 1.0)
+    every: int = 1
 
     def __post_init__(self) -> None:
         for name, scale in (("text", self.text), ("image", self.image)):
@@ -41,6 +44,8 @@ class Guidance:
             raise InputError(f"renorm_min must lie between 0 and 1, found {self.renorm_min}.")
         if not self.interval[0] <= self.interval[1]:
             raise InputError(f"The guidance interval must run from low to high, found {self.interval}.")
+        if self.every < 1:
+            raise InputError(f"Guidance can be worked out at every step (1) or every so many, found {self.every}.")
 
     def is_active(self, timestep: int) -> bool:
         """Whether guidance acts at this integer timestep (0 to 999)."""

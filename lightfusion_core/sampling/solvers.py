@@ -68,8 +68,7 @@ def unipc(predict: Predict, x: Tensor, schedule: Schedule, on_step: OnStep) -> T
     The numbers are diffusers' UniPCMultistepScheduler's bit for bit. Its coefficients are tensors on the sample's
     device, which a GPU waits for at every step; here they are numbers on the CPU.
     """
-    # The solver takes the logarithm of 1 - sigma, so a schedule that starts at 1 is nudged, as the library does
-    sigmas = torch.tensor([min(sigma, 1 - 1e-6) for sigma in schedule.sigmas], dtype=torch.float32)
+    sigmas = _below_one(schedule)
     denoised: list[Tensor] = []
     before, order = x, 0
     for index, timestep in enumerate(schedule.timesteps):
@@ -84,6 +83,30 @@ def unipc(predict: Predict, x: Tensor, schedule: Schedule, on_step: OnStep) -> T
         x = _unify(sigmas, index, before, denoised[-2:], order)
         del denoised[:-2]
     return x
+
+
+def dpmpp(predict: Predict, x: Tensor, schedule: Schedule, on_step: OnStep) -> Tensor:
+    """DPM-Solver++(2M) in its midpoint form (arXiv 2211.01095), the other solver of the authors' code.
+
+    diffusers' DPMSolverMultistepScheduler of order 2: the predictor of UniPC alone. The first step is of order 1, and
+    so is the last, which returns the predicted data.
+    """
+    sigmas = _below_one(schedule)
+    denoised: list[Tensor] = []
+    for index, timestep in enumerate(schedule.timesteps):
+        sigma = schedule.sigmas[index]
+        velocity = predict(x, sigma, timestep)
+        on_step(Step(index, sigma, timestep, x, velocity))
+        denoised = [*denoised[-1:], x - sigmas[index] * velocity]
+        last = schedule.sigmas[index + 1] == 0
+        x = _unify(sigmas, index, x, denoised, 1 if last else min(2, index + 1))
+    return x
+
+
+def _below_one(schedule: Schedule) -> Tensor:
+    """The levels as these solvers take them, who read the logarithm of 1 - sigma: a schedule that starts at 1 is
+    nudged, as the library does."""
+    return torch.tensor([min(sigma, 1 - 1e-6) for sigma in schedule.sigmas], dtype=torch.float32)
 
 
 def _unify(
@@ -119,7 +142,7 @@ def _log_ratio(sigma: Tensor) -> Tensor:
     return torch.log(1 - sigma) - torch.log(sigma)
 
 
-SOLVERS: dict[str, Solver] = {"unipc": unipc, "euler": euler, "heun": heun}
+SOLVERS: dict[str, Solver] = {"unipc": unipc, "euler": euler, "heun": heun, "dpm++": dpmpp}
 
 
 def solver(name: str) -> Solver:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
     from ..pipeline import LightFusion
+    from ..sampling.guidance import Guidance
+    from ..sampling.loop import Sampling
 
 Picture = NDArray[np.uint8]
 _SIDE = 128
@@ -66,21 +68,29 @@ class Artist(Protocol):
 
 
 class Engine:
-    """A loaded model through its public methods, one request after another, with its own settings."""
+    """A loaded model through its public methods, one request after another, with its own settings where none are
+    given. `passes` counts what the requests cost."""
 
-    def __init__(self, model: LightFusion) -> None:
-        self.model = model
+    def __init__(self, model: LightFusion, sampling: Sampling | None = None, guidance: Guidance | None = None) -> None:
+        self.model, self.sampling, self.guidance = model, sampling, guidance
+        from ..sampling.skipping import Passes
+
+        self.passes = Passes()
         self.tasks: Sequence[str] = model.config.tasks
 
     def draw(self, prompts: Sequence[str], seed: int) -> Iterable[Picture]:
         for k, prompt in enumerate(prompts):
-            yield _pixels(self.model.generate(prompt, seed=seed + k)[0])
+            yield _pixels(self.model.generate(prompt, seed=seed + k, **self._settings)[0])
 
     def edit(self, asked: Sequence[tuple[Picture, str]], seed: int) -> Iterable[Picture]:
         from PIL import Image
 
         for k, (picture, instruction) in enumerate(asked):
-            yield _pixels(self.model.edit(Image.fromarray(picture), instruction, seed=seed + k)[0])
+            yield _pixels(self.model.edit(Image.fromarray(picture), instruction, seed=seed + k, **self._settings)[0])
+
+    @property
+    def _settings(self) -> dict[str, Any]:
+        return {"sampling": self.sampling, "guidance": self.guidance, "passes": self.passes}
 
     def answer(self, asked: Sequence[tuple[Picture, str]]) -> Iterable[str]:
         from PIL import Image

@@ -17,15 +17,19 @@ from torch import Tensor
 from ...lightfusion_core.conditioning import Branch
 from ...lightfusion_core.generation.context import Context, ContextBuilder
 from ...lightfusion_core.generation.rope import Stretch
+from ...lightfusion_core.sampling.skipping import Passes, Skipping
 from .attention import comfy_attention
 from .hooks import attention_hooks, stretch_of
-from .telling import tell
+from .telling import inform, tell
 
 if TYPE_CHECKING:
     from .model import LightFusionNet
 
 RUN = "lightfusion_run"
 """The name of a run's context object in the transformer options."""
+
+PICTURES = "lightfusion_pictures"
+"""The name of the batch's pictures there for which the network is to run, where it is not all of them."""
 
 Hooked = tuple[tuple[comfy.hooks.Hook, float], ...]
 """The hooks on a model's weights with their strengths."""
@@ -40,7 +44,7 @@ def hooked_now(patcher: comfy.model_patcher.ModelPatcher | None) -> Hooked:
 
 
 class Run:
-    """One sampling run's context, grown as branches come to be needed.
+    """One sampling run's context, grown as branches come to be needed, and what it cost where passes are skipped.
 
     Args:
         patcher: whose weights the run is on; without one they do not change while it lasts.
@@ -53,6 +57,7 @@ class Run:
         copies: Mapping[torch.device, comfy.model_patcher.ModelPatcher] | None = None,
     ) -> None:
         self.patcher, self.copies = patcher, copies or {}
+        self.passes = Passes()
         self.clear()
 
     def clear(self) -> None:
@@ -60,6 +65,26 @@ class Run:
         self.builders: dict[tuple[torch.device, Hooked], ContextBuilder] = {}
         self.made: dict[tuple[torch.device, Hooked, int, int, int, Stretch], Context] = {}
         self.told: set[str] = set()
+        self._skipping: Skipping | None = None
+        self._given: dict[Any, Tensor] = {}
+
+    def skipping(self, cache: float, every: int) -> Skipping:
+        """What decides which passes this run does without; made at its first step."""
+        if self._skipping is None:
+            self._skipping = Skipping(cache, every, self.passes)
+        return self._skipping
+
+    def filled_up(self, drawn: Tensor, ran: list[int], x: Tensor, uuids: list[Any]) -> Tensor:
+        """All rows of a call in which those of `ran` were drawn; another is what its condition gave last. Nobody asks
+        for it, but a patch that keeps a mean over steps reads it."""
+        last = []
+        for uuid, part in zip(uuids, x.chunk(len(uuids)), strict=True):
+            old = self._given.get(uuid)
+            last.append(torch.zeros_like(part) if old is None or old.shape != part.shape else old)
+        made = torch.cat(last)
+        made[ran] = drawn
+        self._given.update(zip(uuids, made.chunk(len(uuids)), strict=True))
+        return made
 
     def branch(
         self,
@@ -105,6 +130,9 @@ def carry_run(executor: Any, guider: Any, sigmas: Tensor, extra_args: dict[str, 
     run = Run(guider.model_patcher, options.get("multigpu_clones"))
     options.setdefault("transformer_options", {})[RUN] = run
     try:
-        return executor(guider, sigmas, extra_args, *rest)
+        drawn = executor(guider, sigmas, extra_args, *rest)
     finally:
         run.clear()
+    if run.passes.steps:
+        inform(f"{run.passes}.")
+    return drawn

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -16,6 +16,7 @@ from ...lightfusion_core.sampling.guidance import Guidance
 from ...lightfusion_core.sampling.loop import blend
 from ...lightfusion_core.sampling.schedule import Schedule, make_schedule, timestep_of
 from ...lightfusion_core.sampling.solvers import Step, solver
+from .contexts import PICTURES, RUN
 from .model import TIMESTEP, LightFusionModel
 from .patched import SCHEDULE
 from .shapes import as_pictures, cropped, in_tokens
@@ -45,12 +46,16 @@ _NO_NEGATIVE = "Text guidance above 1 needs a negative conditioning: encode one,
 
 
 class DualGuider(comfy.samplers.CFGGuider):
-    """Guidance for text and image with interval and renorm (rule B21)."""
+    """Guidance for text and image with interval and renorm (rule B21).
 
-    def __init__(self, model: comfy.model_patcher.ModelPatcher, guidance: Guidance) -> None:
+    Args:
+        cache: the threshold of foreseen velocities (see `Sampling`).
+    """
+
+    def __init__(self, model: comfy.model_patcher.ModelPatcher, guidance: Guidance, cache: float = 0.0) -> None:
         check_model(model)
         super().__init__(model)
-        self.guidance = guidance
+        self.guidance, self.cache = guidance, cache
         self.set_cfg(guidance.text)  # the host's nodes may set another for some steps
 
     def set_branches(self, positive: list, negative: list | None, no_image: list | None) -> None:
@@ -74,6 +79,44 @@ class DualGuider(comfy.samplers.CFGGuider):
         level = transformer[TIMESTEP] if TIMESTEP in transformer else timestep_of(float(timestep[0]))
         guidance = self._of_this_step()
         active = guidance.is_active(level)
+        if RUN not in transformer or (self.cache == 0 and self.guidance.every == 1):
+            return self._evaluate(x, timestep, options, seed, guidance, active)[1]
+        return self._skipping(x, timestep, options, seed, guidance, active)
+
+    def _skipping(
+        self, x: Tensor, timestep: Tensor, options: dict[str, Any], seed: int | None, guidance: Guidance, active: bool
+    ) -> Tensor:
+        """As `predict_noise`, without the passes that the cache and the guidance's steps do without."""
+        transformer = options["transformer_options"]
+        skipping = transformer[RUN].skipping(self.cache, self.guidance.every)
+        sigma = float(timestep[0])
+
+        def evaluate(pictures: Sequence[int], guided: bool) -> tuple[Tensor, Tensor]:
+            chosen = {**options, "transformer_options": {**transformer, PICTURES: pictures}}
+            foreseen = self._evaluate(x, timestep, chosen, seed, guidance, guided)
+            full, mixed = ((x - one)[list(pictures)] / sigma for one in foreseen)
+            return full, mixed
+
+        most = 1
+        if guidance.text > 1:
+            most = 3 if guidance.image > 1 and "no_image" in self.conds else 2
+        kind = active, guidance.text, *self._acting(sigma)
+        return x - sigma * skipping(len(x), sigma, kind, most if active else 1, most, evaluate)
+
+    def _acting(self, sigma: float) -> list[Any]:
+        """The conditions that act at a level: where one comes or goes, velocities change at once."""
+        return [
+            cond["uuid"]
+            for conds in self.conds.values()
+            for cond in conds
+            if cond.get("timestep_end", 0.0) <= sigma <= cond.get("timestep_start", 1.0)
+        ]
+
+    def _evaluate(
+        self, x: Tensor, timestep: Tensor, options: dict[str, Any], seed: int | None, guidance: Guidance, active: bool
+    ) -> tuple[Tensor, Tensor]:
+        """What the prompt alone foresees, and what it foresees with guidance where that is `active`."""
+        options = dict(options)
         if not active and guidance.text > 1:
             for name in _MIXING:
                 options.pop(name, None)
@@ -84,8 +127,8 @@ class DualGuider(comfy.samplers.CFGGuider):
             guidance.text if active else 1.0, {**options, _EVALUATE: branches}, seed,
         )  # fmt: skip
         if third is None and (not active or guidance.renorm == "none"):
-            return guided
-        return self._finish(x, timestep, branches.full, guided, branches.no_image)
+            return branches.full, guided
+        return branches.full, self._finish(x, timestep, branches.full, guided, branches.no_image)
 
     def _of_this_step(self) -> Guidance:
         """The guidance with the text scale that holds now. Raises InputError where it needs a branch that is not

@@ -24,7 +24,7 @@ from ...lightfusion_core.generation.tower import GenerationTower
 from ...lightfusion_core.sampling.schedule import timestep_of
 from .attention import comfy_attention
 from .conditioning import KEY, BatchedBranches, BranchCond
-from .contexts import RUN, Run, carry_run
+from .contexts import PICTURES, RUN, Run, carry_run
 from .hooks import hooks_of, unused_patches
 from .lora import GENERATION, reads_loras
 from .patched import prepare
@@ -103,15 +103,22 @@ class LightFusionNet(GenerationTower):
         carried: Run = transformer_options.get(RUN) or Run()
         # every step of a training changes weights that the context is made with, and gradients go through it
         run = Run() if torch.is_grad_enabled() else carried
-        branches = lightfusion.branches
+        branches, pictures = lightfusion.branches, len(x) // len(lightfusion.branches)
+        chosen = transformer_options.get(PICTURES, range(pictures))
+        ran = [first + k for first in range(0, len(x), pictures) for k in chosen]
+        given = x if len(ran) == len(x) else x[ran]
         patch = self.config.dit.patch_size
-        noisy = in_tokens(as_pictures(x), patch)
+        noisy = in_tokens(as_pictures(given), patch)
         size = (noisy.shape[-2] // patch, noisy.shape[-1] // patch)
         contexts = [run.branch(self, branch, *size, x.device, transformer_options) for branch in branches]
-        rows = [made.branches[0] for made in contexts for _ in range(len(x) // len(branches))]
+        rows = [made.branches[0] for made in contexts for _ in chosen]
         hooks = hooks_of(transformer_options, comfy_attention, len(self.blocks))
         carried.tell_unused(unused_patches(transformer_options, hooks), len(self.blocks))
-        return cropped(self.velocity(noisy, _timestep(transformer_options, timestep), contexts[0], rows, hooks), x)
+        drawn = self.velocity(noisy, _timestep(transformer_options, timestep), contexts[0], rows, hooks)
+        drawn = cropped(drawn, given)
+        if PICTURES not in transformer_options:
+            return drawn
+        return carried.filled_up(drawn, ran, x, transformer_options["uuids"])
 
 
 def _branch_by_branch(

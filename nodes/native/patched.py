@@ -14,7 +14,7 @@ from torch import Tensor
 from ...lightfusion_core.errors import InputError
 from ...lightfusion_core.sampling.schedule import Schedule
 from .idle import idle_nodes
-from .telling import tell
+from .telling import take_back, tell
 from .training import prepare_training
 
 SCHEDULE = "lightfusion_schedule"
@@ -28,6 +28,7 @@ _WRAPPERS_OF_OTHER_MODELS = {"hidream_o1_patch_seam_smoothing": "HiDreamO1PatchS
 def prepare(executor: Any, noise: Tensor, latent: Tensor, sampler: Any, sigmas: Tensor, *rest: Any, **more: Any) -> Any:
     """A wrapper around a sampling run: checks the patched MODEL, and keeps the exact schedule of sigmas that the host
     is about to move to another device."""
+    take_back()
     guider = executor.class_obj
     check_objects(guider.model_patcher)
     schedule: Schedule | None = getattr(sigmas, SCHEDULE, None)

@@ -16,6 +16,14 @@ def tell(text: str) -> None:
     _show(text)
 
 
+def inform(text: str) -> None:
+    """Say what went as it was asked for: in the log, and on the node that runs unless a warning stands there."""
+    logging.info("LightFusion: %s", text)
+    context = get_executing_context()
+    if context is not None and context.node_id not in _told:
+        _show(text)
+
+
 def take_back() -> None:
     """Clear what an earlier run of the node that runs has told; the editor would keep it for ever."""
     context = get_executing_context()

@@ -40,6 +40,17 @@ def test_generate_writes_a_picture_that_says_how_it_was_made(run, folder: Path) 
     assert parameters["dtype"] == "float32"
 
 
+def test_passes_that_were_saved_are_told(run) -> None:
+    """Guards both ways of telling, and that a run which saves nothing is silent about it."""
+    settings = ("generate", "x", "--steps", 6, "--guidance", 3, "--guidance-every", 3, "--cache", 0.5, "-o", "a.png")
+    code, _, err = run(*settings)
+    assert code == 0 and "of 6 steps foreseen" in err and "of 12 passes of the network run" in err
+    told = json.loads(run(*settings, "--json")[1])
+    assert told["passes"]["steps"] == 6 and told["passes"]["run"] < told["passes"]["plain"] == 12
+    assert (told["settings"]["cache"], told["settings"]["guidance_every"]) == (0.5, 3)
+    assert "foreseen" not in run("generate", "x", "-o", "a.png")[2]
+
+
 def test_a_picture_can_be_made_again_from_what_it_says(run) -> None:
     run("generate", "x", "--seed", 3, "--solver", "heun", "--interval", 0.2, 0.9, "--renorm", "channel", "-o", "a.png")
     said = read_parameters("a.png")
