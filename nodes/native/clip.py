@@ -29,7 +29,7 @@ from ...lightfusion_core.understanding.encoder import Encoder, digest
 from ...lightfusion_core.understanding.tokenizer import Tokenizer
 from ...lightfusion_core.understanding.tower import UnderstandingTower
 from ...lightfusion_core.understanding.vision import Reference
-from .conditioning import Origin, to_tensor
+from .conditioning import to_tensor
 from .latents import ReferenceLatents
 from .lora import UNDERSTANDING, reads_loras
 from .scaled import ScaledOperations
@@ -172,7 +172,7 @@ class UnderstandingModel(nn.Module):
         """One branch as a conditioning's tensor; there is no pooled output."""
         patcher = self.patcher
         self._encode_with(patcher)
-        return to_tensor(self._branch(tokens), Origin(patcher, tokens)), None
+        return to_tensor(self._branch(tokens), tokens, patcher), None
 
     def generate(self, tokens: PromptTokens, max_length: int = 256, **choice: Any) -> list[int]:
         """The ids of an answer, or of a text gone on with, as core's own text node has it written.

@@ -7,6 +7,7 @@ conditions is the list of their handles.
 from __future__ import annotations
 
 import weakref
+from collections import OrderedDict
 from typing import Any
 
 import comfy.conds
@@ -15,21 +16,22 @@ from torch import Tensor
 
 from ...lightfusion_core.conditioning import Branch
 from ...lightfusion_core.errors import InputError
+from .portable import as_plain, from_plain
 from .tokens import PromptTokens
 
 KEY = "lightfusion"
 """The attribute that carries a branch on its tensor, and the name of the model condition made of it."""
-ORIGIN = "lightfusion_origin"
-"""The attribute that carries what a branch was encoded from."""
 
 
-class Origin:
-    """What a branch was encoded from: tokens, and the CLIP's patcher, weakly, since a CONDITIONING that is kept
-    must not keep an understanding tower. A copy or a file of it knows the tokens alone."""
+class Carried:
+    """A branch, and what it was encoded from: tokens, and the CLIP's patcher, weakly, since a CONDITIONING that is kept
+    must not keep an understanding tower. A copy is the same; a file holds plain data, and no patcher."""
 
-    def __init__(self, patcher: comfy.model_patcher.ModelPatcher | None, tokens: PromptTokens) -> None:
+    def __init__(
+        self, branch: Branch, tokens: PromptTokens, patcher: comfy.model_patcher.ModelPatcher | None = None
+    ) -> None:
+        self.branch, self.tokens = branch, tokens
         self._patcher = (lambda: None) if patcher is None else weakref.ref(patcher)
-        self.tokens = tokens
 
     @property
     def patcher(self) -> comfy.model_patcher.ModelPatcher:
@@ -42,40 +44,50 @@ class Origin:
             )
         return patcher
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Origin:
+    def __deepcopy__(self, memo: dict[int, Any]) -> Carried:
         return self
 
-    def __reduce__(self) -> tuple[type[Origin], tuple[None, PromptTokens]]:
-        return Origin, (None, self.tokens)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return OrderedDict, (), None, None, iter(as_plain(self.branch, self.tokens).items())
 
 
-def to_tensor(branch: Branch, origin: Origin) -> Tensor:
+def to_tensor(branch: Branch, tokens: PromptTokens, patcher: comfy.model_patcher.ModelPatcher | None = None) -> Tensor:
     """A branch as the tensor of a CONDITIONING: the last layer's states, with the branch on it.
 
     It travels on the tensor and not in the dictionary beside it: some text encode nodes build that
     dictionary anew, and a node that joins or averages tensors is then found out.
+
+    Args:
+        tokens, patcher: what it was encoded from.
     """
     states = [segment.hidden[-1] for segment in branch.segments]
     shown = (states[-1] if states else branch.markers[0, -1]).unsqueeze(0)
-    setattr(shown, KEY, branch)
-    setattr(shown, ORIGIN, origin)
+    setattr(shown, KEY, Carried(branch, tokens, patcher))
     return shown
 
 
-def branch_of(condition: dict[str, Any]) -> Branch:
-    """The branch of one condition, as the host hands it to the model.
+def carried_by(conditioning: Tensor | None) -> Carried:
+    """What the tensor of a CONDITIONING carries.
 
     Raises:
-        InputError: the conditioning was made by another model's text encoder, or mixed from several.
+        InputError: it was made by another model's text encoder, or mixed from several.
     """
-    branch = getattr(condition.get("cross_attn"), KEY, None)
-    if branch is None:
+    carried = getattr(conditioning, KEY, None)
+    if carried is None:
         raise InputError(
             "A LightFusion model was given a conditioning that is not LightFusion's, or that a node has joined, "
             "averaged, scaled or zeroed: encode the prompt (an empty one, for a negative without words) with the CLIP "
             "of Load LightFusion and wire it straight in."
         )
-    return branch
+    if not isinstance(carried, Carried):  # plain data out of a file
+        carried = Carried(*from_plain(carried))
+        setattr(conditioning, KEY, carried)  # once: a branch is known by its identity
+    return carried
+
+
+def branch_of(condition: dict[str, Any]) -> Branch:
+    """The branch of one condition, as the host hands it to the model. Raises InputError; see `carried_by`."""
+    return carried_by(condition.get("cross_attn")).branch
 
 
 class BatchedBranches:

@@ -15,7 +15,7 @@ from ...lightfusion_core.errors import InputError
 from ...lightfusion_core.images import resized_size, to_pil
 from ...lightfusion_core.understanding.vision import Reference, vae_pixels, vit_pixels
 from .clip import UnderstandingModel, check_layer
-from .conditioning import Origin, to_tensor
+from .conditioning import to_tensor
 from .tokens import PromptTokens, check_options
 
 
@@ -93,7 +93,7 @@ def _conditionings(
     made = model.encode(clip, texts, references, negative)
     branches = (made.full, made.negative, made.no_image or made.full)
     return [
-        [[to_tensor(branch, Origin(clip.patcher, part)), {"pooled_output": None}]]
+        [[to_tensor(branch, part, clip.patcher), {"pooled_output": None}]]
         for branch, part in zip(branches, tokens, strict=True)
     ]
 

@@ -18,7 +18,7 @@ from ...lightfusion_core.conditioning import Branch
 from ...lightfusion_core.config import ModelConfig
 from ...lightfusion_core.errors import InputError
 from ...lightfusion_core.understanding.vision import Reference
-from .conditioning import KEY, ORIGIN, Origin, branch_of
+from .conditioning import KEY, branch_of, carried_by
 from .entries import check_entries, reference_latents
 from .shapes import as_pictures, in_tokens
 from .training import ordinary_branch
@@ -52,7 +52,7 @@ def read(condition: dict[str, Any], model: Any) -> Branch | InputError:
 
 
 def _with_latents(conditioning: Tensor, latents: Sequence[Tensor], model: Any) -> Branch:
-    origin: Origin = getattr(conditioning, ORIGIN)
+    origin = carried_by(conditioning)
     given = [frame for latent in latents for frame in normalised(latent, model)]
     references = paired(origin.tokens.references, given)
     patcher = origin.patcher

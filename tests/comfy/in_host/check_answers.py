@@ -82,8 +82,8 @@ def check_a_thought_goes_into_encode() -> None:
     core = engine()
     wanted = core.encode(PROMPT, system=system, thought=thought)
     for condition, branch in zip(made, (wanted.full, wanted.negative), strict=False):
-        assert torch.allclose(condition[0][0].lightfusion.markers, branch.markers, atol=1e-4)
-    assert not made[1][0][0].lightfusion.segments
+        assert torch.allclose(condition[0][0].lightfusion.branch.markers, branch.markers, atol=1e-4)
+    assert not made[1][0][0].lightfusion.branch.segments
 
 
 def check_text_is_sent_while_it_is_written() -> dict[str, int]:

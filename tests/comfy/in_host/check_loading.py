@@ -93,7 +93,7 @@ def _compare_states(encode_with: Callable[[Parts], Any]) -> dict[str, float]:
 
 
 def _states(conditioning: Any) -> list[torch.Tensor]:
-    branch = conditioning[0][0].lightfusion
+    branch = conditioning[0][0].lightfusion.branch
     return [branch.markers, *(segment.hidden for segment in branch.segments)]
 
 

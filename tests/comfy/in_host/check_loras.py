@@ -267,7 +267,7 @@ def check_lora_of_the_understanding_side_acts_through_the_clip() -> dict[str, fl
     """The names of Qwen2.5-VL, old and new; the picture is drawn from other states then."""
     up, down = _draw(128, 4), _draw(4, 128)
     layer = "layers.1.self_attn.q_proj"
-    plain, found = encode(PROMPT)[0][0].lightfusion, []
+    plain, found = encode(PROMPT)[0][0].lightfusion.branch, []
     for name in (
         f"base_model.model.model.{layer}", f"base_model.model.model.language_model.{layer}",
         f"model.language_model.{layer}", f"vision_language_model.model.language_model.{layer}",
@@ -279,11 +279,11 @@ def check_lora_of_the_understanding_side_acts_through_the_clip() -> dict[str, fl
                                strength_clip=1.0)  # fmt: skip
         assert not said, said
         assert not model.patches and len(clip.patcher.patches) == 1, name
-        found.append(node("CLIPTextEncode", clip=clip, text=PROMPT)[0][0][0].lightfusion.segments[0].hidden)
+        found.append(node("CLIPTextEncode", clip=clip, text=PROMPT)[0][0][0].lightfusion.branch.segments[0].hidden)
         with lora_file({f"{name}.lora_A.weight": down, f"{name}.lora_B.weight": up}) as file:
             assert "CLIP" in raised(lambda file=file: with_lora(load()[0], file))
     assert all(torch.equal(states, found[0]) for states in found)
-    again = node("CLIPTextEncode", clip=load()[1], text=PROMPT)[0][0][0].lightfusion
+    again = node("CLIPTextEncode", clip=load()[1], text=PROMPT)[0][0][0].lightfusion.branch
     assert torch.equal(again.segments[0].hidden, plain.segments[0].hidden)
     return {"change": largest(found[0] - plain.segments[0].hidden)}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from typing import Any
 
 import comfy.samplers
@@ -20,6 +21,12 @@ _SETTINGS: dict[str, Any] = {
 }  # fmt: skip
 _NEWER = ("quantized_backward", "checkpoint_depth", "offloading", "bucket_mode", "bypass_mode")
 """Settings that 0.3.64 does not have: there a batch of one size is trained, and nothing else."""
+
+_UNREAD = tuple(
+    f"layers.4.mm_attn.{name}"
+    for name in ("q_und_proj.lora_down.weight", "q_und_proj.diff_b", "o_und_proj.lora_down.weight")
+)
+"""What the last fusion gives a coupled model's understanding tower, which none reads."""
 
 _TEXTS = ("a circle", "a square", "a circle")
 _PLAIN = {"gradient_checkpointing": False, "training_dtype": "fp32", "lora_dtype": "fp32"}
@@ -74,10 +81,8 @@ def check_the_hosts_trainer_reaches_every_layer() -> dict[str, Any]:
 
 
 def check_a_coupled_model_is_trained() -> int:
-    """There gradients go through the understanding tower's layers. What the last fusion gives it is read by none."""
-    unread = tuple(f"layers.4.mm_attn.{name}" for name in ("q_und_proj.lora_down.weight", "q_und_proj.diff_b",
-                                                           "o_und_proj.lora_down.weight"))  # fmt: skip
-    return _moved(_train("coupled/", *_pictures("coupled/", (64, 64)), **_PLAIN), unread)
+    """There gradients go through the understanding tower's layers."""
+    return _moved(_train("coupled/", *_pictures("coupled/", (64, 64)), **_PLAIN), _UNREAD)
 
 
 def check_a_trained_lora_acts() -> dict[str, float]:
@@ -99,6 +104,35 @@ def _moved(lora: dict[str, Tensor], unread: tuple[str, ...] = ()) -> int:
     still = [name for name in starting_at_zero if not lora[name].any() and not name.endswith(unread)]
     assert not still, still
     return len(starting_at_zero)
+
+
+def check_data_sets_are_saved_and_loaded() -> dict[str, Any]:
+    """The host's reader of such files takes plain data alone. A text, one about a picture, and none of both."""
+    if "SaveTrainingDataset" not in nodes.NODE_CLASS_MAPPINGS:
+        return {"skipped": "this ComfyUI has no data set nodes"}
+    found = {}
+    for name in ("tiny/", "coupled/"):
+        model, clip, vae = load(name)
+        picture = torch.rand(1, 64, 64, 3, generator=torch.Generator().manual_seed(1))
+        about = node("LightFusionEncode", clip=clip, vae=vae, prompt="make it red", image_1=picture, negative_prompt="",
+                     width=0, height=0, batch_size=1)  # fmt: skip
+        texts = ["a circle", ""]
+        latents, conditioning = node("MakeTrainingDataset", images=[picture] * 2, vae=[vae], clip=[clip], texts=texts)
+        latents, conditioning = [*latents, latents[0]], [*conditioning, about[0]]
+        node("SaveTrainingDataset", latents=latents, conditioning=conditioning, folder_name=["checked"], shard_size=[2])
+        again, conditioning_again = node("LoadTrainingDataset", folder_name="checked")
+        assert [set(map(len, batch)) for batch in conditioning_again] == [{2}] * 3
+        assert all(torch.equal(a["samples"], b["samples"]) for a, b in zip(latents, again, strict=True))
+        for before, after in zip(conditioning, conditioning_again, strict=True):
+            drawn = [
+                ksample(model, name=name, positive=given, negative=conditioning[1], steps=1)
+                for given in (before, after, copy.deepcopy(after))
+            ]
+            assert torch.equal(drawn[0], drawn[1]), name
+            assert torch.equal(drawn[0], drawn[2]), name
+        if name == "tiny/":
+            found["trained"] = _moved(_train(name, again, conditioning_again, **_PLAIN))
+    return found
 
 
 class _Asking(comfy.samplers.Sampler):
