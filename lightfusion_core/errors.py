@@ -1,11 +1,12 @@
 """The exception tree. Every message says what was expected, what was found and what to do.
 
 LightFusionError
-├── ConfigError        sizes that contradict each other
-├── CheckpointError    a file that is broken, foreign or incomplete
-├── InputError         a prompt, picture, size or setting that cannot be used
-├── CapabilityError    the loaded model has no part for (or was not trained for) the request
-└── DeviceMemoryError  a request for which the device's memory does not suffice
+|-- ConfigError        sizes that contradict each other
+|-- CheckpointError    a file that is broken, foreign or incomplete
+|-- InputError         a prompt, picture, size or setting that cannot be used
+|-- DependencyError    a library that is installed and does not work
+|-- CapabilityError    the loaded model has no part for (or was not trained for) the request
+`-- DeviceMemoryError  a request for which the device's memory does not suffice
 """
 
 
@@ -27,6 +28,10 @@ class InputError(LightFusionError):
 
 class CapabilityError(LightFusionError):
     """A request that the loaded model has no part for, or was not trained for."""
+
+
+class DependencyError(LightFusionError):
+    """A library that is installed in a version that does not go with the others."""
 
 
 class DeviceMemoryError(LightFusionError):

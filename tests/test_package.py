@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -58,3 +59,34 @@ def test_the_hosts_entry_point_is_not_imported() -> None:
     needs ComfyUI) is never taken for a package of the tests."""
     loaded = {getattr(module, "__file__", None) for module in list(sys.modules.values())}
     assert str(ROOT / "__init__.py") not in loaded
+
+
+def _packed(path: str) -> bool:
+    """Whether a file of the repository goes into the registry's package."""
+    command = ["git", "-c", "core.excludesFile=.comfyignore", "check-ignore", "--no-index", "--quiet", path]
+    return subprocess.run(command, cwd=ROOT, check=False).returncode == 1
+
+
+def test_the_readmes_pictures_are_packed() -> None:
+    """The registry shows the README out of the package."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = re.findall(r"!\[[^\]]*\]\(([^)]+)\)", text)
+    assert shown
+    assert [path for path in shown if not (ROOT / path).is_file() or not _packed(path)] == []
+    assert not _packed("tests/test_package.py")
+
+
+def test_windows_tools_can_read_what_they_read() -> None:
+    """The registry's tools open these with the system's encoding, which on Windows is cp1252."""
+    for name in ("pyproject.toml", "requirements.txt", ".comfyignore"):
+        assert (ROOT / name).read_bytes().isascii(), name
+    listed = subprocess.run(["git", "ls-files", "*.py"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in listed.stdout.split():
+        (ROOT / name).read_text(encoding="utf-8").encode("cp1252")
+
+
+def test_no_requirement_takes_a_version_away() -> None:
+    """Guards what other packs have installed; see the reasons in requirements.txt."""
+    lines = (ROOT / "requirements.txt").read_text(encoding="ascii").splitlines()
+    wanted = [line for line in lines if not line.startswith("#")]
+    assert wanted == ["transformers", "diffusers>=0.36", "transformers"]

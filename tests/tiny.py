@@ -122,7 +122,7 @@ def write_tokenizer(path: Path) -> None:
     from tokenizers.pre_tokenizers import ByteLevel
 
     vocabulary = {character: byte for byte, character in enumerate(_byte_characters(ByteLevel.alphabet()))}
-    vocabulary |= {f"Ġw{i}": i for i in range(256, 512) if i not in SPECIAL.values()}
+    vocabulary |= {f"\u0120w{i}": i for i in range(256, 512) if i not in SPECIAL.values()}
     vocabulary |= SPECIAL
     byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": False}
     flags = {"special": True, "single_word": False, "lstrip": False, "rstrip": False, "normalized": False}

@@ -45,7 +45,7 @@ function foldAnew() {
 }
 
 app.registerExtension({
-  name: "LightFusion.Results",
+  name: "lightfusion.results",
 
   setup() {
     addStyle();

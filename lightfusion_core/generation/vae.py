@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from ..config import VAEConfig
+from ..errors import DependencyError
 from ..turns import Turn
 
 
 def build_autoencoder(config: VAEConfig) -> nn.Module:
-    """diffusers' AutoencoderKLWan in Wan2.2's form for these sizes."""
-    from diffusers import AutoencoderKLWan
+    """diffusers' AutoencoderKLWan in Wan2.2's form for these sizes.
+
+    Raises:
+        DependencyError: diffusers is installed beside a huggingface-hub that it does not take.
+    """
+    try:
+        from diffusers import AutoencoderKLWan
+    except (ImportError, RuntimeError) as error:  # the second where diffusers imports a module of its own late
+        versions = ", ".join(f"{name} {_version(name)}" for name in ("diffusers", "huggingface-hub", "transformers"))
+        raise DependencyError(
+            f"The VAE needs diffusers, which does not import here ({versions}: {error}). With transformers below 5 "
+            'install a diffusers that goes with it: python -m pip install "diffusers>=0.36,<0.40" transformers'
+        ) from error
 
     return AutoencoderKLWan(
         base_dim=config.base_dim,
@@ -30,6 +43,13 @@ def build_autoencoder(config: VAEConfig) -> nn.Module:
         latents_mean=list(config.mean),
         latents_std=list(config.std),
     )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "is not installed"
 
 
 class ImageVAE(nn.Module):
