@@ -22,6 +22,8 @@ from typing import Any
 
 import websocket
 
+from tools.lifeline import Lifeline
+
 NONE_FOUND = "there is no Chromium: `apt-get install chromium`, or name one in CHROMIUM"
 _NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 _MAC = Path("/Applications/Google Chrome.app/Contents/MacOS/Google Chrome")
@@ -58,8 +60,9 @@ class Chromium:
         self.profile = Path(tempfile.mkdtemp(prefix="chromium-"))
         self.process = subprocess.Popen(
             [command, *_FLAGS, f"--user-data-dir={self.profile}", "about:blank"],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
+        self.lifeline = Lifeline(self.process.pid)
         try:
             self.port = self._port()
         except BaseException:
@@ -76,6 +79,7 @@ class Chromium:
         with contextlib.suppress(subprocess.TimeoutExpired):
             self.process.wait(10)
         self.process.kill()
+        self.lifeline.let_go()
         shutil.rmtree(self.profile, ignore_errors=True)
 
     @contextlib.contextmanager

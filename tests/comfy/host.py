@@ -31,6 +31,7 @@ from PIL import Image
 
 from lightfusion_core.shapes.world import Scene, Thing, render
 from tools.comfyui import PACK, PACK_NAME, Checkout, free_port, lay_out
+from tools.lifeline import Lifeline
 
 LOAD_FAILURE = re.compile(r"IMPORT FAILED|Cannot import|Error while calling comfy_entrypoint")
 LORA_FAILURE = re.compile(r"NOT LOADED|lora key not loaded|SHAPE MISMATCH")
@@ -83,6 +84,7 @@ class Server:
                 self.command, cwd=self.checkout.path, env=environment, stdout=log, stderr=subprocess.STDOUT,
                 start_new_session=True,
             )  # fmt: skip
+        self.lifeline = Lifeline(self.process.pid)
         try:
             self._wait(240)
         except BaseException:
@@ -101,6 +103,7 @@ class Server:
                     os.killpg(self.process.pid, sign)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     self.process.wait(10)
+        self.lifeline.let_go()
 
     def log(self, since: int = 0) -> str:
         """What the server wrote, from a position on, without colours."""
