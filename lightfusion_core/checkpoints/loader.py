@@ -114,19 +114,21 @@ def load_understanding(
     device: torch.device,
     layers: Layers | None = None,
     *,
+    fp8: bool = False,
     as_stored: bool = False,
 ) -> UnderstandingTower:
     """The understanding tower of a checkpoint.
 
     Args:
         dtype: what it computes in.
+        fp8: hold the language model's matrices in scaled fp8, which `layers` must have a `hold_scale` for.
         as_stored: hold matrices in the file's own dtype, from which `layers` must cast them at use.
 
     Raises:
         CheckpointError: see `fill`.
     """
     build = partial(build_understanding, config, with_lm_head="lm_head.weight" in checkpoint.names("understanding"))
-    dtype_of = partial(understanding_dtype, dtype=dtype, as_stored=as_stored)
+    dtype_of = partial(understanding_dtype, dtype=dtype, fp8=fp8, as_stored=as_stored)
     tower = fill(build(layers=layers), checkpoint, "understanding", device, dtype_of, like=build())
     tower.restore_tables()
     return tower
@@ -175,9 +177,13 @@ def layers_as_stored(checkpoint: Checkpoint, part: str, casting: bool = False) -
     return ScaledLayers if casting or checkpoint.is_scaled(part) else TorchLayers
 
 
-def understanding_dtype(name: str, stored: torch.dtype, dtype: torch.dtype, as_stored: bool = False) -> torch.dtype:
+def understanding_dtype(
+    name: str, stored: torch.dtype, dtype: torch.dtype, fp8: bool = False, as_stored: bool = False
+) -> torch.dtype:
     """What a weight of the understanding tower is held in, where it computes in `dtype`. Of the embeddings a prompt
     reads a few rows: they stay as they are stored, unless that is in more than they are computed with."""
+    if fp8 and takes_fp8("understanding", name):
+        return FP8
     if as_stored and (takes_fp8("understanding", name) or name in (EMBEDDINGS, "lm_head.weight")):
         return stored
     if name == EMBEDDINGS and stored.itemsize in range(2, dtype.itemsize + 1):

@@ -66,7 +66,7 @@ def own_bytes(
 
 def _held_in(part: str, name: str, dtype: torch.dtype, stored: torch.dtype, as_stored: bool) -> torch.dtype:
     if part == "understanding":
-        return understanding_dtype(name, stored, dtype, as_stored)
+        return understanding_dtype(name, stored, dtype, as_stored=as_stored)
     if part == "generation":
         return stored if as_stored and takes_fp8(part, name) else generation_dtype(name, dtype)
     return dtype

@@ -30,6 +30,7 @@ from ...lightfusion_core.understanding.tokenizer import Tokenizer
 from ...lightfusion_core.understanding.tower import UnderstandingTower
 from ...lightfusion_core.understanding.vision import Reference
 from .conditioning import to_tensor
+from .dtypes import Form, understanding_form
 from .latents import ReferenceLatents
 from .lora import UNDERSTANDING, reads_loras
 from .scaled import ScaledOperations
@@ -70,19 +71,13 @@ class UnderstandingModel(nn.Module):
     """The understanding tower with the calls that a CLIP makes of its model."""
 
     def __init__(
-        self,
-        checkpoint: Checkpoint,
-        config: ModelConfig,
-        tokenizer: Tokenizer,
-        dtype: torch.dtype,
-        coupled: bool,
-        as_stored: bool,
+        self, checkpoint: Checkpoint, config: ModelConfig, tokenizer: Tokenizer, form: Form, coupled: bool
     ) -> None:
         super().__init__()
-        self.config, self.dtypes = config, {dtype}
+        self.config, self.dtypes = config, {form.dtype}
         offload_device = comfy.model_management.text_encoder_offload_device()
         self.tower = load_understanding(
-            checkpoint, config, dtype, offload_device, ScaledOperations, as_stored=as_stored
+            checkpoint, config, form.dtype, offload_device, ScaledOperations, fp8=form.fp8, as_stored=form.as_stored
         )
         self.encoder = Encoder(self.tower, config, (tokenizer.sov, tokenizer.eov), coupled)
         self.coupling = Coupling(self.tower)
@@ -207,17 +202,11 @@ def _keep(kept: dict[Any, Any], key: Any, value: Any, most: int) -> None:
         kept.pop(next(iter(kept)))
 
 
-def load_clip(
-    checkpoint: Checkpoint,
-    config: ModelConfig,
-    tokenizer: Tokenizer,
-    dtype: torch.dtype,
-    coupled: bool,
-    as_stored: bool = False,
-) -> comfy.sd.CLIP:
-    """The CLIP of a checkpoint; see `load_understanding` for `dtype` and `as_stored`."""
+def load_clip(checkpoint: Checkpoint, config: ModelConfig, tokenizer: Tokenizer, coupled: bool) -> comfy.sd.CLIP:
+    """The CLIP of a checkpoint, held as `understanding_form` says, whose errors it raises."""
+    form = understanding_form(checkpoint)
     clip = comfy.sd.CLIP(no_init=True)
-    clip.cond_stage_model = UnderstandingModel(checkpoint, config, tokenizer, dtype, coupled, as_stored)
+    clip.cond_stage_model = UnderstandingModel(checkpoint, config, tokenizer, form, coupled)
     clip.tokenizer = clip.cond_stage_model.tokens
     patcher = comfy.model_patcher.ModelPatcher(
         clip.cond_stage_model,

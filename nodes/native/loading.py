@@ -6,14 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import comfy.model_management
 import comfy.sd
 import comfy.text_encoders
 import torch
 from comfy.model_patcher import ModelPatcher
 
 from ...lightfusion_core.checkpoints.loader import is_coupled
-from ...lightfusion_core.checkpoints.memory import fitting
 from ...lightfusion_core.checkpoints.model import find_tokenizer, open_model, read_config
 from ...lightfusion_core.checkpoints.reader import Checkpoint
 from ...lightfusion_core.config import ModelConfig
@@ -77,13 +75,8 @@ def load(
 
 
 def _clip(checkpoint: Checkpoint, config: ModelConfig, coupled: bool) -> comfy.sd.CLIP:
-    device = comfy.model_management.text_encoder_device()
-    on_cpu = comfy.model_management.is_device_cpu(device)
-    dtype, as_stored = torch.bfloat16, False
-    if comfy.model_management.is_device_cpu(comfy.model_management.text_encoder_offload_device()):
-        dtype, as_stored = fitting(checkpoint, ["understanding"], None if on_cpu else dtype)
     file = find_tokenizer(checkpoint, None) or _shipped_tokenizer()
-    return load_clip(checkpoint, config, Tokenizer(file, config.special_tokens), dtype, coupled, as_stored)
+    return load_clip(checkpoint, config, Tokenizer(file, config.special_tokens), coupled)
 
 
 def _model_again(choice: Choice, disable_dynamic: bool = False) -> ModelPatcher:

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from ...lightfusion_core.checkpoints.loader import load_generation
-from ...lightfusion_core.checkpoints.memory import fitting
 from ...lightfusion_core.checkpoints.reader import Checkpoint
 from ...lightfusion_core.config import ModelConfig, VAEConfig
 from ...lightfusion_core.errors import InputError
@@ -25,6 +24,7 @@ from ...lightfusion_core.sampling.schedule import timestep_of
 from .attention import comfy_attention
 from .conditioning import KEY, BatchedBranches, BranchCond
 from .contexts import PICTURES, RUN, Run, carry_run
+from .dtypes import generation_form
 from .hooks import hooks_of, unused_patches
 from .lora import GENERATION, reads_loras
 from .patched import prepare
@@ -236,41 +236,26 @@ class LightFusionSettings(comfy.supported_models_base.BASE):
         self.latent_format = LightFusionLatent(config.vae)
 
 
-_COMPUTE = [torch.bfloat16, torch.float32]
-
-
 def load_model(
     checkpoint: Checkpoint, config: ModelConfig, weight_dtype: torch.dtype | None, *, dynamic: bool = True
 ) -> comfy.model_patcher.ModelPatcher:
     """The MODEL of a checkpoint, on the device where ComfyUI keeps idle models.
 
     Args:
-        weight_dtype: how weights are held; None for scaled fp8 where the file has it, else for what the device runs
-            best. float8_e4m3fn holds the blocks' matrices alone, with a scale each, and the host says in which dtype
-            the device computes with them.
+        weight_dtype: how weights are held; see `generation_form`.
         dynamic: whether the host may bring each weight to the device as it is used, where it does so.
 
     Raises:
         CheckpointError: see `load_generation`.
-        InputError: fp8 on a device that cannot cast it.
+        InputError, DeviceMemoryError: see `generation_form`.
     """
     load_device = comfy.model_management.get_torch_device()
     offload_device = comfy.model_management.unet_offload_device()
-    fp8 = weight_dtype == torch.float8_e4m3fn or (weight_dtype is None and checkpoint.is_scaled("generation"))
-    if fp8 and not comfy.model_management.supports_cast(load_device, torch.float8_e4m3fn):
-        raise InputError(f"The device {load_device} does not take fp8 weights: choose another weight dtype.")
-    as_stored = False
-    if fp8:
-        dtype = comfy.model_management.unet_manual_cast(torch.float8_e4m3fn, load_device, _COMPUTE)
-    else:
-        dtype = weight_dtype or comfy.model_management.unet_dtype(device=load_device, supported_dtypes=_COMPUTE)
-        if comfy.model_management.is_device_cpu(offload_device):
-            on_cpu = weight_dtype is None and comfy.model_management.is_device_cpu(load_device)
-            dtype, as_stored = fitting(checkpoint, ["generation"], None if on_cpu else dtype, keeps_fp8=False)
-    operations = ScaledOperations if fp8 or as_stored else comfy.ops.disable_weight_init
+    form = generation_form(checkpoint, weight_dtype)
+    operations = ScaledOperations if form.fp8 or form.as_stored else comfy.ops.disable_weight_init
     net = load_generation(
-        checkpoint, config, dtype, offload_device, operations, comfy_attention, LightFusionNet,
-        fp8=fp8, as_stored=as_stored,
+        checkpoint, config, form.dtype, offload_device, operations, comfy_attention, LightFusionNet,
+        fp8=form.fp8, as_stored=form.as_stored,
     )  # fmt: skip
     model = LightFusionModel(LightFusionSettings(config), net)
     # Newer ComfyUI's own patcher may cast weights by itself, and knows nothing of a scale beside them
