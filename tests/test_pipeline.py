@@ -15,7 +15,16 @@ from samples import ids, latents, references, relative_error
 from tiny import CONFIG, make_model, write_model
 from torch import Tensor
 
-from lightfusion_core import CapabilityError, Decoding, Guidance, InputError, LightFusion, Sampling, Step
+from lightfusion_core import (
+    CapabilityError,
+    Decoding,
+    Guidance,
+    InputError,
+    LightFusion,
+    LightFusionError,
+    Sampling,
+    Step,
+)
 from lightfusion_core.sampling.loop import make_noise
 from lightfusion_core.sampling.schedule import make_schedule
 from lightfusion_core.sampling.solvers import SOLVERS
@@ -403,3 +412,18 @@ def test_the_picture_of_an_edit_has_the_originals_size(frozen: LightFusion, pict
     assert sizes[0] == (2, 48, 1, 4, 6)  # 96 x 64 pixels
     assert edited.shape == (2, 80, 100, 3)
     assert 0 <= edited.min() <= edited.max() <= 1
+
+
+def test_what_is_no_number_is_told_with_its_step(frozen: LightFusion, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Guards the black picture: a network that overflows from its third step on must not be drawn to the end."""
+    steps = iter(range(10))
+    mix = frozen.generation.velocity
+
+    def overflowing(*arguments: object) -> Tensor:
+        return mix(*arguments) * (float("inf") if next(steps) >= 2 else 1.0)
+
+    monkeypatch.setattr(frozen.generation, "velocity", overflowing)
+    with pytest.raises(LightFusionError, match=r"From step 3 of 4 on .*NaN or infinity"):
+        frozen.generate("a circle", width=64, height=64, sampling=Sampling(steps=4))
+    with pytest.raises(LightFusionError, match="no picture in it"):
+        frozen.decode(torch.full((1, 16, 1, 4, 4), float("nan")))

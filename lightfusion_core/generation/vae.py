@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import VAEConfig
-from ..errors import DependencyError
+from ..errors import DependencyError, LightFusionError
 from ..turns import Turn
 
 
@@ -95,7 +95,11 @@ class ImageVAE(nn.Module):
 
         `tile` is the side in pixels of overlapping tiles that bound the memory of large pictures; None
         decodes at once.
+
+        Raises:
+            LightFusionError: latents that are no numbers.
         """
+        check_finite(latent)
         mean, std = self._statistics()
         latent = (latent.to(self.device).float() * std + mean).to(self.dtype)
         with self._turn:
@@ -108,3 +112,12 @@ class ImageVAE(nn.Module):
             self.model.disable_tiling()
         else:
             self.model.enable_tiling(tile, tile, tile * 3 // 4, tile * 3 // 4)
+
+
+def check_finite(latent: Tensor) -> None:
+    """Refuse to decode what would come out black. Raises LightFusionError."""
+    if not bool(latent.isfinite().all()):
+        raise LightFusionError(
+            "This latent holds numbers that are none (NaN or infinity), so there is no picture in it: draw it in "
+            "bfloat16 or float32, and look at what was put into the model's weights or its prompt."
+        )

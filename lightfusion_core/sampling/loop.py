@@ -10,11 +10,11 @@ import torch
 from torch import Tensor
 
 from ..conditioning import Conditioning
-from ..errors import InputError
+from ..errors import InputError, LightFusionError
 from ..generation.context import BranchContext, Context, ContextBuilder
 from ..generation.tower import GenerationTower
 from .guidance import Guidance
-from .schedule import make_schedule
+from .schedule import Schedule, make_schedule
 from .skipping import Passes, Skipping
 from .solvers import OnStep, Predict, Step, solver
 
@@ -110,13 +110,17 @@ def sample(
 
     Returns:
         Normalised latents (B, C, 1, h, w) float32.
+
+    Raises:
+        InputError: a partial or masked run without a latent.
+        LightFusionError: the network gave what is no number.
     """
     schedule = make_schedule(sampling.steps, sampling.shift).last(sampling.denoise)
     solve, watch = solver(sampling.solver), on_step or _unwatched
     if latent is None and (sampling.denoise < 1 or mask is not None):
         raise InputError("A partial or masked run needs the latent that it starts from.")
     cost = Passes()
-    predict, x = _predict(velocity, sampling, cost), noise
+    predict, x = _Watched(_predict(velocity, sampling, cost), schedule), noise
     if latent is not None and sampling.denoise < 1:
         x = blend(noise, latent, schedule.sigmas[0])
     if latent is None or mask is None:
@@ -124,9 +128,36 @@ def sample(
     else:
         drawn = solve(_keep_unmasked(predict, noise, latent, mask), x, schedule, watch)
         drawn = torch.lerp(latent.expand_as(drawn), drawn, mask.expand_as(drawn))
+    predict.check()
     if passes is not None:
         passes.add(cost)
     return drawn
+
+
+class _Watched:
+    """A prediction that remembers where it was no number. The device is asked once, when all is drawn: a question at
+    every step would make it wait."""
+
+    def __init__(self, predict: Predict, schedule: Schedule) -> None:
+        self.predict, self.schedule = predict, schedule
+        self.sigmas: list[float] = []
+        self.finite: list[Tensor] = []
+
+    def __call__(self, x: Tensor, sigma: float, timestep: int) -> Tensor:
+        velocity = self.predict(x, sigma, timestep)
+        self.sigmas.append(sigma)
+        self.finite.append(velocity.isfinite().all())
+        return velocity
+
+    def check(self) -> None:
+        """Raises LightFusionError naming the first step whose numbers are none."""
+        finite = torch.stack(self.finite).tolist()
+        if not all(finite):
+            step = self.schedule.sigmas.index(self.sigmas[finite.index(False)]) + 1
+            raise LightFusionError(
+                f"From step {step} of {self.schedule.steps} on the network gave numbers that are none (NaN or "
+                "infinity): run it in bfloat16 or float32, and look at what was put into its weights or its prompt."
+            )
 
 
 def _predict(velocity: GuidedVelocity, sampling: Sampling, passes: Passes) -> Predict:

@@ -22,7 +22,7 @@ from ...lightfusion_core.checkpoints.loader import load_vae as load_core_vae
 from ...lightfusion_core.checkpoints.reader import Checkpoint
 from ...lightfusion_core.config import ModelConfig
 from ...lightfusion_core.errors import InputError
-from ...lightfusion_core.generation.vae import ImageVAE
+from ...lightfusion_core.generation.vae import ImageVAE, check_finite
 from ...lightfusion_core.images import rgb
 from .running import running_kind
 from .shapes import as_pictures
@@ -80,14 +80,13 @@ class LightFusionVAE(comfy.sd.VAE):
 
         Raises:
             InputError: a video's latents, or a node that wants sound.
+            LightFusionError: latents that are no numbers.
         """
-        _check_reader()
-        return super().decode(as_pictures(samples_in), *arguments, **options)
+        return super().decode(_readable(samples_in), *arguments, **options)
 
     def decode_tiled(self, samples: Tensor, *arguments: Any, **options: Any) -> Tensor:
         """As `decode`, some part of the pictures after another."""
-        _check_reader()
-        return super().decode_tiled(as_pictures(samples), *arguments, **options)
+        return super().decode_tiled(_readable(samples), *arguments, **options)
 
     def decode_tiled_(self, samples: Tensor, tile_x: int = 32, tile_y: int = 32, overlap: int = 8) -> Tensor:
         """The host's, with tiles of half as many latents: these stand for twice as many pixels a side as those that
@@ -104,11 +103,13 @@ class LightFusionVAE(comfy.sd.VAE):
 _READ_SOUND = ("VAEDecodeAudio", "VAEDecodeAudioTiled")
 
 
-def _check_reader() -> None:
-    """Refuse nodes that would play a picture. Raises InputError."""
+def _readable(samples: Tensor) -> Tensor:
+    """Latents (B, C, h, w) of pictures. Raises as `LightFusionVAE.decode` does."""
     kind = running_kind()
     if kind in _READ_SOUND:
         raise InputError(f"{kind} wants a VAE for sound, and this one decodes pictures: take VAE Decode.")
+    check_finite(samples)
+    return as_pictures(samples)
 
 
 @contextmanager
