@@ -26,8 +26,7 @@ bench: $(INSTALLED)
 	$(BIN)/lightfusion bench cache --device cpu --threads 2 --json output/bench-cache.json
 
 bench-gpu: $(INSTALLED)
-	$(BIN)/lightfusion bench gpu --json output/bench-gpu.json
-	$(BIN)/lightfusion bench phases --preset 7b-5b --json output/bench-gpu-phases.json
+	$(BIN)/python -m tools.gpu run -o output/gpu
 
 $(INSTALLED): pyproject.toml tools/install.sh
 	PYTHON="$(PYTHON)" sh tools/install.sh $(VENV)

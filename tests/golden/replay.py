@@ -18,6 +18,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -132,15 +133,24 @@ class Watch:
 class Replay:
     """The cases of one model folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device: torch.device | str = "cpu", dtype: torch.dtype = torch.float32) -> None:
         self.folder = folder
-        self.lf = LightFusion.load(folder, device="cpu", dtype=torch.float32)
+        self.lf = LightFusion.load(folder, device=device, dtype=dtype)
+
+    @contextmanager
+    def for_case(self, case: Case) -> Iterator[Replay]:
+        """For the model that a case was made with: this one, or it with its coupling."""
+        if "o_und_proj" not in case.metadata or self.lf.generation.coupled:
+            yield self
+            return
+        with tempfile.TemporaryDirectory() as folder:
+            yield Replay(_with_coupling(self.folder, Path(folder)), self.lf.device, self.lf.generation.dtype)
 
     def __call__(self, case: Case) -> Found:
         """Every output of a case, by the kind of its inputs."""
         if "o_und_proj" in case.metadata and not self.lf.generation.coupled:
-            with tempfile.TemporaryDirectory() as folder:
-                yield from Replay(_with_coupling(self.folder, Path(folder)))(case)
+            with self.for_case(case) as coupled:
+                yield from coupled(case)
         elif "in.head_tokens" in case:
             yield from self.folding(case)
         elif "in.image_uint8" in case:
