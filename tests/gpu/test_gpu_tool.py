@@ -14,7 +14,7 @@ from tools.gpu.parts import PARTS, main
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=pytest.mark.slow if name == "nano" else ())
+        pytest.param(name, marks=pytest.mark.slow if name in ("golden", "nano") else ())
         for name in PARTS
         if name != "compiled"  # a compiler is not everywhere, and takes a minute
     ],
