@@ -39,7 +39,7 @@ def scale_for(largest: float) -> float:
     return 2.0 ** math.ceil(math.log2(largest / LARGEST)) if largest > 0 else 1.0
 
 
-def quantise(numbers: Tensor, scale: float) -> Tensor:
+def quantise(numbers: Tensor, scale: float | Tensor) -> Tensor:
     """Numbers of any float dtype as e4m3 values that times `scale` are nearly them."""
     if numbers.dtype is torch.bfloat16 and math.frexp(scale)[0] == 0.5:
         return (numbers * (1 / scale)).to(FP8)  # a power of two rounds nothing in bfloat16 either

@@ -22,6 +22,7 @@ SUBJECTS = {
     "memory": "the peak memory of each phase",
     "load": "loading a model beside reading its bytes",
     "scaling": "a step's time by resolution, references, batch and branches",
+    "fp8": "the errors of fp8 layer by layer, with a scale for each matrix and for each row",
     "gpu": "a whole picture on a GPU: time, share of the matmul rate, memory",
 }
 """Every measurement: a module of `bench/` with `measure(settings, on_round)`, and what it shows."""
