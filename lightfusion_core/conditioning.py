@@ -51,6 +51,11 @@ class Branch:
         return self.segments[-1].split.next_start if self.segments else 0
 
     @property
+    def tokens(self) -> int:
+        """How many tokens the context has."""
+        return sum(segment.split.length for segment in self.segments)
+
+    @property
     def has_reference(self) -> bool:
         return any(segment.split.kind in (TokenKind.CLEAN, TokenKind.VIT) for segment in self.segments)
 

@@ -16,9 +16,11 @@ from torch import Tensor
 
 from ...lightfusion_core.checkpoints.loader import load_generation
 from ...lightfusion_core.checkpoints.reader import Checkpoint
+from ...lightfusion_core.conditioning import Branch
 from ...lightfusion_core.config import ModelConfig, VAEConfig
 from ...lightfusion_core.errors import InputError
 from ...lightfusion_core.generation.context import VLMLayers
+from ...lightfusion_core.generation.plan import drawing_memory
 from ...lightfusion_core.generation.tower import GenerationTower
 from ...lightfusion_core.sampling.schedule import timestep_of
 from .attention import comfy_attention
@@ -157,7 +159,6 @@ class LightFusionModel(comfy.model_base.BaseModel):
     def __init__(self, settings: comfy.supported_models_base.BASE, net: LightFusionNet) -> None:
         super().__init__(settings, comfy.model_base.ModelType.FLOW)
         self.diffusion_model = net
-        self.memory_usage_factor_conds = (KEY,)
 
     @property
     def manual_cast_dtype(self) -> torch.dtype | None:
@@ -186,6 +187,27 @@ class LightFusionModel(comfy.model_base.BaseModel):
     def extra_conds(self, **kwargs: Any) -> dict[str, Any]:
         """The condition as a handle."""
         return {KEY: BranchCond(kwargs[KEY] if KEY in kwargs else read(kwargs, self))}
+
+    def extra_conds_shapes(self, **kwargs: Any) -> dict[str, Any]:
+        """How many tokens a condition's context has, of text and in all: for `memory_required`, before it is built."""
+        branch = kwargs[KEY] if KEY in kwargs else getattr(kwargs.get("cross_attn"), KEY, None)
+        if not isinstance(branch, Branch):
+            return {}
+        text = sum(segment.split.length for segment in branch.segments if segment.split.is_text)
+        return {KEY: [1, text, branch.tokens]}
+
+    def memory_required(self, input_shape: Any, cond_shapes: dict[str, Any] | None = None) -> float:
+        """Bytes beside the weights: before a run those of its contexts too, which it holds together with the segments
+        that they are copied from; once it runs (a handle has no shape) those of a call of the network alone."""
+        net = self.diffusion_model
+        rows, columns = (-(-side // net.config.dit.patch_size) for side in input_shape[-2:])
+        branches = [shape[1:] for shape in (cond_shapes or {}).get(KEY, ()) if len(shape) == 3]
+        segments = sum(text for text, _ in branches) + max((whole - text for text, whole in branches), default=0)
+        foreseen = drawing_memory(
+            net.config, net.dtype, [whole for _, whole in branches], rows * columns, input_shape[0], segments
+        )
+        held = foreseen.context + foreseen.room + foreseen.segments if branches else 0
+        return held + foreseen.step
 
 
 class LightFusionLatent(comfy.latent_formats.LatentFormat):
@@ -232,7 +254,6 @@ class LightFusionSettings(comfy.supported_models_base.BASE):
         channels = {"in_channels": config.dit.in_dim, "model_channels": config.dit.dim}
         super().__init__({"disable_unet_model_creation": True, **channels})
         self.sampling_settings = {"shift": config.defaults.shift}
-        self.memory_usage_factor = config.dit.dim / 3072
         self.latent_format = LightFusionLatent(config.vae)
 
 

@@ -157,3 +157,43 @@ def check_prompts_for_areas_draw() -> None:
     samples = ksample(latent=empty(128, 64), positive=both)
     changed = (samples - ksample(latent=empty(128, 64))).abs().amax((0, 1, 2))
     assert float(changed[:4].min()) > 1e-3, "the area's prompt changes nothing in its area"
+
+
+def check_the_host_is_told_of_a_runs_memory() -> dict[str, float]:
+    """It made room for a third of a gigabyte where an edit takes three. What is told before a run is what it holds."""
+    model = load()[0]
+    base, run = model.model, pack("nodes.native.contexts").Run
+    told, held, required, clear = [], [], base.memory_required, run.clear
+
+    def watched(shape: Any, cond_shapes: Any = None) -> float:
+        needed = required(shape, cond_shapes=cond_shapes)
+        if any(len(one) == 3 for one in cond_shapes.get("lightfusion", ())):  # before a run, and not in its steps
+            told.append(needed)
+        return needed
+
+    def counted(self: Any) -> None:
+        if getattr(self, "made", None):
+            contexts, builders = list(self.made.values()), list(self.builders.values())
+            pairs = [pair for builder in builders for pair in builder.cross]
+            pairs += [pair for builder in builders for part in builder._made.values() for pair in part.fusion]
+            for branch in (branch for context in contexts for branch in context.branches):
+                pairs += zip(branch.keys, branch.values, strict=True)
+            held.append(sum(k.nbytes + v.nbytes for k, v in pairs))
+        clear(self)
+
+    base.memory_required, run.clear = watched, counted
+    try:
+        ksample(model)
+        pictures = {"image_1": torch.rand(1, 96, 128, 3, generator=torch.Generator().manual_seed(0))}
+        texts = {"prompt": PROMPT, "negative_prompt": NEGATIVE, "width": 64, "height": 64, "batch_size": 1}
+        positive, negative, *_ = node("LightFusionEncode", clip=load()[1], vae=load()[2], **texts, **pictures)
+        ksample(model, positive=positive, negative=negative)
+    finally:
+        del base.memory_required
+        run.clear = clear
+    net, plan = model.model.diffusion_model, pack("lightfusion_core.generation.plan")
+    step = 2 * 4 * plan.activation(net.config, net.dtype)  # two branches of 2 x 2 tokens
+    foreseen = [needed - step for needed in told[::2]]  # the second is the least that will do
+    assert len(foreseen) == len(held) == 2, (told, held)
+    assert all(abs(mine / taken - 1) < 0.02 for mine, taken in zip(foreseen, held, strict=True)), (foreseen, held)
+    return {"told": foreseen[1], "held": held[1]}
