@@ -7,23 +7,27 @@ laid on white.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from .config import SizeRule
+from .config import ModelConfig, SizeRule
 from .errors import InputError, LightFusionError
 
 if TYPE_CHECKING:
     import torch
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "MAX_ASPECT",
     "Placement",
     "check_aspect",
     "fit",
+    "fit_size",
     "resize",
     "resized_size",
     "restore",
@@ -99,6 +103,24 @@ def _white(image: Image.Image, values: np.ndarray) -> float:
 
 
 # Sizing
+
+
+def fit_size(width: int, height: int, config: ModelConfig) -> tuple[int, int]:
+    """The size of a picture to draw rounded to the model's multiple, said in the log where it changes.
+
+    Raises:
+        InputError: below one token, longer than 16:1, or beyond the model's largest side.
+    """
+    token, largest = config.token_size, config.defaults.max_size
+    if width < 1 or height < 1:
+        raise InputError(f"A picture needs a width and a height of at least 1 pixel, found {width}x{height}.")
+    check_aspect(width, height)
+    fitted = config.rounded(width), config.rounded(height)
+    if max(fitted) > largest:
+        raise InputError(f"This model draws up to {largest} pixels a side, found {width}x{height}.")
+    if fitted != (width, height):
+        log.warning("%dx%d is not a multiple of %d pixels: drawing %dx%d.", width, height, token, *fitted)
+    return fitted[0], fitted[1]
 
 
 def check_aspect(width: int, height: int) -> None:

@@ -5,7 +5,6 @@ prompt, images -> encode -> Conditioning -> sample -> latent -> decode -> image
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property, wraps
 from pathlib import Path
@@ -39,8 +38,6 @@ from .understanding.vision import Reference, vae_pixels, vit_pixels
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-
-log = logging.getLogger(__name__)
 
 NANO = Path(__file__).parent / "nano"
 Prompt: TypeAlias = str | Sequence[int]
@@ -422,16 +419,7 @@ class LightFusion:
         Raises:
             InputError: below one token, longer than 16:1, or beyond the model's largest side.
         """
-        token, largest = self.config.token_size, self.config.defaults.max_size
-        if width < 1 or height < 1:
-            raise InputError(f"A picture needs a width and a height of at least 1 pixel, found {width}x{height}.")
-        images.check_aspect(width, height)
-        fitted = self.config.rounded(width), self.config.rounded(height)
-        if max(fitted) > largest:
-            raise InputError(f"This model draws up to {largest} pixels a side, found {width}x{height}.")
-        if fitted != (width, height):
-            log.warning("%dx%d is not a multiple of %d pixels: drawing %dx%d.", width, height, token, *fitted)
-        return fitted[0], fitted[1]
+        return images.fit_size(width, height, self.config)
 
     def _ids(self, text: Prompt) -> Sequence[int]:
         """The token ids of one text segment: bos, the raw string's ids, eos (rule B2)."""

@@ -61,7 +61,7 @@ def demo(arguments: Namespace) -> int:
     drawing, file = Drawing(arguments), png_name(arguments.output)
     check_output(arguments.output)
     model, load_seconds = load(arguments)
-    sampling = drawing.sampling(model)
+    sampling = drawing.sampling(model.config)
     examples = _NANO if model.config.name == "nano" else _LARGE
     start = time.perf_counter()
     tiles = list(_drawn(arguments, model, examples, sampling))

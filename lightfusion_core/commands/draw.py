@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from .console import Bar, progress
+from .plan import plan
 from .request import Drawing, describe_drawing, load, mask, picture
 from .result import check_output, deliver, tell
 
@@ -27,10 +28,16 @@ def generate(arguments: Namespace) -> int:
     from ..sampling.skipping import Passes
 
     drawing = Drawing(arguments)
+    if arguments.plan:
+        return plan(arguments, drawing)
     check_output(arguments.output)
     model, load_seconds = load(arguments)
     side = model.config.defaults.size
-    size, sampling, guidance = drawing.size(model, (side, side)), drawing.sampling(model), drawing.guidance(model)
+    size, sampling, guidance = (
+        drawing.size(model.config, (side, side)),
+        drawing.sampling(model.config),
+        drawing.guidance(model.config),
+    )
     settings = {"command": "generate", **describe_drawing(arguments, model, size, sampling, guidance)}
     passes, start = Passes(), time.perf_counter()
     thought = _think(arguments, model, ())
@@ -51,11 +58,13 @@ def edit(arguments: Namespace) -> int:
 
     drawing = Drawing(arguments)
     image, *references = [picture(path) for path in (arguments.image, *arguments.reference)]
+    if arguments.plan:
+        return plan(arguments, drawing, [one.size for one in (image, *references)])
     check_output(arguments.output)
     area = None if arguments.mask is None else mask(arguments.mask, image.size)
     model, load_seconds = load(arguments)
-    size = drawing.size(model, resized_size(*image.size, model.config.vae_image))
-    sampling, guidance = drawing.sampling(model), drawing.guidance(model)
+    size = drawing.size(model.config, resized_size(*image.size, model.config.vae_image))
+    sampling, guidance = drawing.sampling(model.config), drawing.guidance(model.config)
     given = {"image": arguments.image, "references": arguments.reference, "mask": arguments.mask}
     settings = {"command": "edit", **given, **describe_drawing(arguments, model, size, sampling, guidance)}
     passes, start = Passes(), time.perf_counter()

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
+    from ..config import ModelConfig
     from ..pipeline import LightFusion
     from ..sampling.guidance import Guidance
     from ..sampling.loop import Sampling
@@ -48,24 +49,27 @@ class Drawing:
         if getattr(arguments, "width", None) is not None and arguments.height is not None:
             check_aspect(arguments.width, arguments.height)
 
-    def sampling(self, model: LightFusion) -> Sampling:
+    def sampling(self, config: ModelConfig) -> Sampling:
         from ..sampling.loop import Sampling
 
-        defaults = model.config.defaults
+        defaults = config.defaults
         return replace(Sampling(defaults.steps, defaults.shift), **self._sampling)
 
-    def guidance(self, model: LightFusion) -> Guidance:
+    def guidance(self, config: ModelConfig) -> Guidance:
         from ..sampling.guidance import Guidance
 
-        defaults = model.config.defaults
+        defaults = config.defaults
         own: dict[str, Any] = {"text": defaults.text_guidance, "image": defaults.image_guidance}
         thinks = getattr(self.arguments, "think", False)
         return Guidance(**(own | (_THINK if thinks else {}) | self._guidance))
 
-    def size(self, model: LightFusion, otherwise: tuple[int, int]) -> tuple[int, int]:
+    def size(self, config: ModelConfig, otherwise: tuple[int, int]) -> tuple[int, int]:
         """The size in pixels that is drawn: as given, or `otherwise`, fitted to the model's multiple."""
+        from ..images import fit_size
+
         width, height = self.arguments.width, self.arguments.height
-        return model.fit_size(otherwise[0] if width is None else width, otherwise[1] if height is None else height)
+        wanted = otherwise[0] if width is None else width, otherwise[1] if height is None else height
+        return fit_size(*wanted, config)
 
 
 def given(arguments: Namespace, names: dict[str, str]) -> dict[str, Any]:

@@ -1,0 +1,114 @@
+"""`generate --plan` and `edit --plan`: how much memory a request will take, from headers alone."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from ..errors import CapabilityError
+from .request import Drawing
+from .result import say
+
+if TYPE_CHECKING:
+    from ..config import ModelConfig
+    from ..understanding.tokenizer import Tokenizer
+
+_THOUGHT = 384
+"""Tokens that a thought has at most."""
+
+
+def plan(arguments: Namespace, drawing: Drawing, pictures: Sequence[tuple[int, int]] = ()) -> int:
+    """Say what a request takes; `pictures` are its references' sizes in pixels.
+
+    Raises:
+        CheckpointError, ConfigError, InputError: as the request would.
+        CapabilityError: no tokenizer, without which the prompt has no length.
+    """
+    import torch
+
+    from ..checkpoints.keys import PARTS
+    from ..checkpoints.memory import fitting, own_bytes
+    from ..checkpoints.model import find_tokenizer, open_model, read_config
+    from ..checkpoints.report import readable_bytes
+    from ..generation.plan import drawing_memory
+    from ..images import resized_size
+    from ..pipeline import NANO, default_device
+    from ..understanding.tokenizer import Tokenizer
+
+    path = NANO if arguments.model == "nano" else Path(arguments.model)
+    checkpoint = open_model(path, understanding=arguments.understanding, vae=arguments.vae)
+    config = read_config(checkpoint)
+    found = find_tokenizer(checkpoint, arguments.tokenizer)
+    if found is None:
+        raise CapabilityError("This model came without a tokenizer: name one with --tokenizer PATH.")
+    on_cpu = (arguments.device or default_device()).startswith("cpu")
+    named = None if arguments.dtype is None else getattr(torch, arguments.dtype)
+    keeps_fp8 = named in (None, torch.bfloat16)
+    dtype, as_stored = named or torch.bfloat16, False
+    if on_cpu:
+        dtype, as_stored = fitting(checkpoint, dtype=named, keeps_fp8=keeps_fp8)
+    side = config.defaults.size
+    size = drawing.size(config, resized_size(*pictures[0], config.vae_image) if pictures else (side, side))
+    branches, shared = _branches(arguments, drawing, config, Tokenizer(found, config.special_tokens), pictures)
+    tokens = (size[0] // config.token_size) * (size[1] // config.token_size)
+    segments = sum(branches) - shared * max(0, min(2, len(branches)) - 1)
+    drawn = drawing_memory(config, dtype, branches, tokens, arguments.batch * len(branches), segments)
+    weights = {part: sum(entry.size for entry in checkpoint.part(part)) for part in PARTS}
+    own = own_bytes(checkpoint, PARTS, dtype, keeps_fp8, as_stored) if on_cpu else None
+    said = {
+        "weights": weights,
+        "dtype": str(dtype).removeprefix("torch."),
+        "own": own,
+        "branches": branches,
+        "context": drawn.context + drawn.room,
+        "building": drawn.segments,
+        "step": drawn.step,
+        "drawing": drawn.peak,
+    }
+    if arguments.json:
+        say(json.dumps(said))
+        return 0
+    kinds = ", ".join(f"{part} {readable_bytes(number)}" for part, number in weights.items() if number)
+    lines = [f"Weights in the files: {kinds}"]
+    if own is not None:
+        lines.append(f"  of them in memory of its own, as {said['dtype']}: {readable_bytes(own)}")
+    count = f"{len(branches)} branch{'es' * (len(branches) > 1)} ({', '.join(map(str, branches))} tokens)"
+    lines.append(f"Drawing {size[0]}x{size[1]}, beside the generation side's weights: {readable_bytes(drawn.peak)}")
+    lines.append(f"  context of {count}: {readable_bytes(drawn.context + drawn.room)}")
+    lines.append(f"  while it is built: {readable_bytes(drawn.segments)} more")
+    lines.append(f"  a step: {readable_bytes(drawn.step)} more")
+    say("\n".join(lines))
+    return 0
+
+
+def _branches(
+    arguments: Namespace,
+    drawing: Drawing,
+    config: ModelConfig,
+    tokenizer: Tokenizer,
+    pictures: Sequence[tuple[int, int]],
+) -> tuple[list[int], int]:
+    """Context tokens of every branch that guidance needs, and how many of them are the references'."""
+    from ..images import resized_size
+    from ..understanding.answer import THINK_SYSTEM
+
+    shared = 0
+    for picture in pictures:
+        for rule, token in ((config.vae_image, config.token_size), (config.vit_image, config.vision.token_size)):
+            width, height = resized_size(*picture, rule)
+            shared += (width // token) * (height // token) + 2
+    text = len(tokenizer.segment(arguments.prompt))
+    negative = config.defaults.negative_prompt if arguments.negative is None else arguments.negative
+    other = len(tokenizer.segment(negative))
+    if arguments.think:
+        text, other = text + len(tokenizer.segment(THINK_SYSTEM)) + _THOUGHT + 2, 0
+    guidance = drawing.guidance(config)
+    branches = [shared + text]
+    if guidance.text > 1:
+        branches.append(shared + other)
+        if guidance.image > 1 and pictures:
+            branches.append(text)
+    return branches, shared
