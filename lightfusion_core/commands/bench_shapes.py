@@ -35,7 +35,7 @@ def bench_shapes(arguments: Namespace) -> int:
         raise InputError(f"{scores}: expected a file in a folder that exists, found no {scores.parent}; make it.")
     model, _ = load(arguments)
     start = time.perf_counter()
-    sampling, guidance = drawing.sampling(model), drawing.guidance(model)
+    sampling, guidance = drawing.sampling(model.config), drawing.guidance(model.config)
     artist, parts = Engine(model, sampling, guidance), arguments.parts or PARTS
     total = len(examined(artist.tasks, parts)) * arguments.count
     with progress("Drawing", total, quiet=arguments.quiet) as bar:
