@@ -134,7 +134,7 @@ def _observe(client: Client, known: Mapping[str, Info], row: Row, into: str) -> 
     since = server.log_length
     for graph in graphs:
         try:
-            result = client.run(graph, timeout=150)
+            result = client.run(graph, timeout=600)
         except RefusedError as error:
             return Seen(row.node, into, invalid=str(error))
         if result.failure is not None:
