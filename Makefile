@@ -11,7 +11,7 @@ demo: $(INSTALLED)
 	$(BIN)/lightfusion demo -o output/demo.png
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest tests -m "not slow"
+	$(BIN)/python -m pytest tests -m "not slow" --numprocesses 2 --dist loadfile
 
 test-all: $(INSTALLED) lint
 	$(BIN)/python -m pytest tests
