@@ -12,8 +12,12 @@ def as_pictures(latents: Tensor) -> Tensor:
     """Latents (B, C, h, w), from those or from (B, C, 1, h, w), as video models' nodes give them.
 
     Raises:
-        InputError: more than one frame, or another number of dimensions.
+        InputError: more than one frame, pictures and sound in one, or another number of dimensions.
     """
+    if getattr(latents, "is_nested", False):
+        raise InputError(
+            "This latent holds a video with its sound, and this model draws pictures: take Empty LightFusion Latent."
+        )
     if latents.ndim == 5 and latents.shape[2] == 1:
         return latents.squeeze(2)
     if latents.ndim != 4:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,8 @@ from wiring import (
     inputs_of,
     replacements,
 )
+
+from tools.comfyui import PACK_NAME
 
 PROBE = "probe"
 
@@ -95,9 +98,14 @@ def problem(row: Row, seen: Seen) -> str | None:
             answer = f"there should be no effect and a warning that says {row.says!r}"
     elif not seen.failure and not seen.invalid and not seen.said:
         answer = "no error was raised and nothing was said"
-    elif seen.failure and seen.failure.kind in _HOSTS_OWN and seen.at != row.node:
-        answer = f"{seen.at} meets it unprepared"
+    elif seen.failure and seen.failure.kind in _HOSTS_OWN and _raised_in_the_pack(seen.failure):
+        answer = "the pack meets it unprepared"
     return None if answer is None else f"{seen}: {answer}"
+
+
+def _raised_in_the_pack(failure: Failure) -> bool:
+    places = re.findall(r'File "([^"]+)", line', failure.traceback)
+    return bool(places) and PACK_NAME in places[-1]
 
 
 def prepare(client: Client) -> None:
