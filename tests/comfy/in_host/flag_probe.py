@@ -47,6 +47,8 @@ def start(flags: list[str]) -> Any:
     from comfy.cli_args import args
 
     args.cpu = True
+    import utils.extra_config  # noqa: F401  as main.py does, before `nodes` puts another `utils` in its way
+
     return args
 
 
