@@ -26,7 +26,7 @@ from .generation.tower import GenerationTower
 from .generation.vae import ImageVAE
 from .offload import HOME, Residency, Watched, check_mode
 from .sampling.guidance import Guidance
-from .sampling.loop import GuidedVelocity, Sampling, make_noise, sample
+from .sampling.loop import Finite, GuidedVelocity, Sampling, make_noise, sample
 from .sampling.skipping import Passes
 from .sampling.solvers import OnStep
 from .turns import Turn
@@ -266,8 +266,12 @@ class LightFusion:
         watched = None if on_step is None else Watched(on_step)
 
         def draw() -> Tensor:
-            velocity = self.guided(conditioning, width, height, guidance)
-            return sample(velocity, start, sampling, latent=latent, mask=mask, on_step=watched, passes=passes)
+            velocity, finite = self.guided(conditioning, width, height, guidance), Finite()
+            drawn = sample(
+                velocity, start, sampling, latent=latent, mask=mask, on_step=watched, passes=passes, finite=finite
+            )
+            finite.check()
+            return drawn
 
         return self.residency.run("drawing", self._drawing_parts(), draw, self._forget, watched)
 

@@ -272,7 +272,7 @@ def test_a_batch_of_nothing_is_refused(frozen: LightFusion) -> None:
         ({"steps": -3}, "-3"),
         ({"shift": 0.0}, "0"),
         ({"shift": float("nan")}, "nan"),
-        ({"solver": "dpm++"}, "dpm"),
+        ({"solver": "ddim"}, "ddim"),
         ({"denoise": 0.0}, "0"),
         ({"denoise": 1.1}, "1.1"),
         ({"denoise": float("nan")}, "nan"),

@@ -97,6 +97,7 @@ def sample(
     mask: Tensor | None = None,
     on_step: OnStep | None = None,
     passes: Passes | None = None,
+    finite: Finite | None = None,
 ) -> Tensor:
     """Draw latents.
 
@@ -107,20 +108,22 @@ def sample(
         mask: (B or 1, 1, 1, h, w) from 0 (kept) to 1 (drawn anew).
         on_step: told of every step; an exception from it ends the run.
         passes: what a run that ends has cost is added to it.
+        finite: looks at every velocity.
 
     Returns:
         Normalised latents (B, C, 1, h, w) float32.
 
     Raises:
         InputError: a partial or masked run without a latent.
-        LightFusionError: the network gave what is no number.
     """
     schedule = make_schedule(sampling.steps, sampling.shift).last(sampling.denoise)
     solve, watch = solver(sampling.solver), on_step or _unwatched
     if latent is None and (sampling.denoise < 1 or mask is not None):
         raise InputError("A partial or masked run needs the latent that it starts from.")
     cost = Passes()
-    predict, x = _Watched(_predict(velocity, sampling, cost), schedule), noise
+    predict, x = _predict(velocity, sampling, cost), noise
+    if finite is not None:
+        predict = finite.watch(predict, schedule)
     if latent is not None and sampling.denoise < 1:
         x = blend(noise, latent, schedule.sigmas[0])
     if latent is None or mask is None:
@@ -128,35 +131,39 @@ def sample(
     else:
         drawn = solve(_keep_unmasked(predict, noise, latent, mask), x, schedule, watch)
         drawn = torch.lerp(latent.expand_as(drawn), drawn, mask.expand_as(drawn))
-    predict.check()
     if passes is not None:
         passes.add(cost)
     return drawn
 
 
-class _Watched:
-    """A prediction that remembers where it was no number. The device is asked once, when all is drawn: a question at
-    every step would make it wait."""
+class Finite:
+    """Whether what the network gave were numbers. The device is asked once, when all is drawn: a question at every step
+    would make it wait."""
 
-    def __init__(self, predict: Predict, schedule: Schedule) -> None:
-        self.predict, self.schedule = predict, schedule
-        self.sigmas: list[float] = []
-        self.finite: list[Tensor] = []
+    def __init__(self) -> None:
+        self._levels: list[tuple[Schedule, float]] = []
+        self._finite: list[Tensor] = []
 
-    def __call__(self, x: Tensor, sigma: float, timestep: int) -> Tensor:
-        velocity = self.predict(x, sigma, timestep)
-        self.sigmas.append(sigma)
-        self.finite.append(velocity.isfinite().all())
-        return velocity
+    def watch(self, predict: Predict, schedule: Schedule) -> Predict:
+        """The prediction, looked at."""
+
+        def watched(x: Tensor, sigma: float, timestep: int) -> Tensor:
+            velocity = predict(x, sigma, timestep)
+            self._levels.append((schedule, sigma))
+            self._finite.append(velocity.isfinite().all())
+            return velocity
+
+        return watched
 
     def check(self) -> None:
         """Raises LightFusionError naming the first step whose numbers are none."""
-        finite = torch.stack(self.finite).tolist()
+        finite = torch.stack(self._finite).tolist()
         if not all(finite):
-            step = self.schedule.sigmas.index(self.sigmas[finite.index(False)]) + 1
+            schedule, sigma = self._levels[finite.index(False)]
             raise LightFusionError(
-                f"From step {step} of {self.schedule.steps} on the network gave numbers that are none (NaN or "
-                "infinity): run it in bfloat16 or float32, and look at what was put into its weights or its prompt."
+                f"From step {schedule.sigmas.index(sigma) + 1} of {schedule.steps} on the network gave numbers that "
+                "are none (NaN or infinity): run it in bfloat16 or float32, and look at what was put into its weights "
+                "or its prompt."
             )
 
 

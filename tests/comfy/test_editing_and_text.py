@@ -216,13 +216,13 @@ def test_another_question_does_not_look_again(client: Client) -> None:
 
 def test_a_cancelled_answer_leaves_everything_usable(client: Client) -> None:
     """A cancel that is swallowed is shown as an answer."""
-    before = run(client, ask_graph()).outputs[ASK]
+    before = run(client, ask_graph()).outputs[ASK]["text"]
     cancelled = client.run(ask_graph(length=400, temperature=2.0), cancel_at=5)
     assert cancelled.status == "interrupted" and cancelled.failure is None
     assert ASK not in cancelled.outputs
     assert cancelled.progress(ASK)[-1][0] < 400
     run(client, ask_graph(question="another"))
-    assert run(client, ask_graph()).outputs[ASK] == before
+    assert run(client, ask_graph()).outputs[ASK]["text"] == before
 
 
 @pytest.mark.parametrize("mode", ["rewrite", "think"])

@@ -1,4 +1,5 @@
-"""Counts what the understanding tower does in each graph; run by `LightFusionCheck`, in graphs of their own."""
+"""Counts what the understanding tower does in each graph, a segment and a look each as one; run by `LightFusionCheck`,
+in graphs of their own."""
 
 from __future__ import annotations
 
@@ -14,16 +15,17 @@ _passes: Counter[str] = Counter()
 def start() -> None:
     """Count from now on."""
     tower = pack("lightfusion_core.understanding.tower").UnderstandingTower
+    segment = pack("lightfusion_core.understanding.encoder").Pass
     _passes.clear()
-    for name in ("run", "see"):
-        method = getattr(tower, name)
-        setattr(tower, name, _counted(getattr(method, "plain", method)))
+    for owner, name in ((segment, "__init__"), (tower, "see")):
+        method = getattr(owner, name)
+        setattr(owner, name, _counted(getattr(method, "plain", method)))
 
 
 def _counted(method: Any) -> Any:
-    def counted(*args: Any) -> Any:
+    def counted(*args: Any, **named: Any) -> Any:
         _passes[get_executing_context().prompt_id] += 1
-        return method(*args)
+        return method(*args, **named)
 
     counted.plain = method
     return counted
