@@ -24,7 +24,7 @@ from ...lightfusion_core.generation.plan import drawing_memory
 from ...lightfusion_core.generation.tower import GenerationTower
 from ...lightfusion_core.sampling.schedule import timestep_of
 from .attention import comfy_attention
-from .conditioning import KEY, BatchedBranches, BranchCond
+from .conditioning import KEY, BatchedBranches, BranchCond, branch_of
 from .contexts import PICTURES, RUN, Run, carry_run
 from .dtypes import generation_form
 from .hooks import hooks_of, unused_patches
@@ -190,8 +190,11 @@ class LightFusionModel(comfy.model_base.BaseModel):
 
     def extra_conds_shapes(self, **kwargs: Any) -> dict[str, Any]:
         """How many tokens a condition's context has, of text and in all: for `memory_required`, before it is built."""
-        branch = kwargs[KEY] if KEY in kwargs else getattr(kwargs.get("cross_attn"), KEY, None)
-        if not isinstance(branch, Branch):
+        try:
+            branch = kwargs[KEY] if KEY in kwargs else branch_of(kwargs)
+        except InputError:
+            return {}
+        if not isinstance(branch, Branch):  # why there is none
             return {}
         text = sum(segment.split.length for segment in branch.segments if segment.split.is_text)
         return {KEY: [1, text, branch.tokens]}

@@ -195,3 +195,12 @@ def check_the_host_is_told_of_a_runs_memory() -> dict[str, float]:
     assert len(foreseen) == len(held) == 2, (told, held)
     assert all(abs(mine / taken - 1) < 0.02 for mine, taken in zip(foreseen, held, strict=True)), (foreseen, held)
     return {"told": foreseen[1], "held": held[1]}
+
+
+def check_a_condition_that_was_not_read_yet_has_its_size() -> None:
+    """A host that asks before a run has read its conditions is told too, and of another model's nothing."""
+    condition = encode(PROMPT)[0][0]
+    read = pack("nodes.native.conditioning").branch_of({"cross_attn": condition})
+    shapes = load()[0].model.extra_conds_shapes
+    assert shapes(cross_attn=condition) == shapes(lightfusion=read) != {}
+    assert shapes(cross_attn=condition.clone()) == {}
