@@ -6,6 +6,7 @@ import sys
 import time
 from argparse import Namespace
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from .console import Bar, progress
@@ -101,9 +102,9 @@ def _think(arguments: Namespace, model: LightFusion, images: Sequence[Image]) ->
     """The system text and the thought of `--think` (rule B29), shown on stderr; nothing without it."""
     if not arguments.think:
         return {}
-    from ..understanding.answer import THINK_SYSTEM, Decoding
+    from ..understanding.answer import THINK_SYSTEM, THOUGHT
 
-    decoding = Decoding(384, 0.3, arguments.seed)
+    decoding = replace(THOUGHT, seed=arguments.seed)
     with progress("Thinking", decoding.max_tokens, quiet=arguments.quiet) as bar:
         pieces = []
         for piece in model.think(arguments.prompt, images, decoding=decoding):

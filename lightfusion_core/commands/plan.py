@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from ..config import ModelConfig
     from ..understanding.tokenizer import Tokenizer
 
-_THOUGHT = 384
-"""Tokens that a thought has at most."""
-
 
 def plan(arguments: Namespace, drawing: Drawing, pictures: Sequence[tuple[int, int]] = ()) -> int:
     """Say what a request takes; `pictures` are its references' sizes in pixels.
@@ -93,7 +90,7 @@ def _branches(
 ) -> tuple[list[int], int]:
     """Context tokens of every branch that guidance needs, and how many of them are the references'."""
     from ..images import resized_size
-    from ..understanding.answer import THINK_SYSTEM
+    from ..understanding.answer import THINK_SYSTEM, THOUGHT
 
     shared = 0
     for picture in pictures:
@@ -104,11 +101,6 @@ def _branches(
     negative = config.defaults.negative_prompt if arguments.negative is None else arguments.negative
     other = len(tokenizer.segment(negative))
     if arguments.think:
-        text, other = text + len(tokenizer.segment(THINK_SYSTEM)) + _THOUGHT + 2, 0
-    guidance = drawing.guidance(config)
-    branches = [shared + text]
-    if guidance.text > 1:
-        branches.append(shared + other)
-        if guidance.image > 1 and pictures:
-            branches.append(text)
-    return branches, shared
+        text, other = text + len(tokenizer.segment(THINK_SYSTEM)) + THOUGHT.max_tokens + 2, 0
+    count = drawing.guidance(config).branches(bool(pictures))
+    return [shared + text, shared + other, text][:count], shared

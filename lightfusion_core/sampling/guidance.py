@@ -47,6 +47,13 @@ class Guidance:
         if self.every < 1:
             raise InputError(f"Guidance can be worked out at every step (1) or every so many, found {self.every}.")
 
+    def branches(self, without_references: bool) -> int:
+        """How many branches the network runs where guidance acts: the prompt's, the negative one, and the one without
+        references, where there is such a one."""
+        if self.text <= 1:
+            return 1
+        return 3 if self.image > 1 and without_references else 2
+
     def is_active(self, timestep: int) -> bool:
         """Whether guidance acts at this integer timestep (0 to 999)."""
         return self.text > 1 and self.interval[0] < timestep / 1000 <= self.interval[1]

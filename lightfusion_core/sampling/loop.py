@@ -59,17 +59,14 @@ class GuidedVelocity:
         rows: int, columns: int,
     ) -> None:  # fmt: skip
         self.tower, self.guidance = tower, guidance
-        wanted = [conditioning.full]
-        if guidance.text > 1:
-            if conditioning.negative is None:
-                raise InputError(
-                    "Text guidance above 1 needs a negative branch: encode with a negative prompt (it may be empty), "
-                    "or set text guidance to 1."
-                )
-            wanted.append(conditioning.negative)
-            if guidance.image > 1 and conditioning.no_image is not None:
-                wanted.append(conditioning.no_image)
-        self.context: Context = builder.build(wanted, rows, columns)
+        count = guidance.branches(conditioning.no_image is not None)
+        if count > 1 and conditioning.negative is None:
+            raise InputError(
+                "Text guidance above 1 needs a negative branch: encode with a negative prompt (it may be empty), or "
+                "set text guidance to 1."
+            )
+        branches = (conditioning.full, conditioning.negative, conditioning.no_image)[:count]
+        self.context: Context = builder.build([branch for branch in branches if branch is not None], rows, columns)
 
     @torch.no_grad()
     def __call__(self, x: Tensor, timestep: int) -> Tensor:
@@ -141,29 +138,26 @@ class Finite:
     would make it wait."""
 
     def __init__(self) -> None:
-        self._levels: list[tuple[Schedule, float]] = []
-        self._finite: list[Tensor] = []
+        self._seen: list[tuple[str, Tensor]] = []
 
     def watch(self, predict: Predict, schedule: Schedule) -> Predict:
         """The prediction, looked at."""
 
         def watched(x: Tensor, sigma: float, timestep: int) -> Tensor:
             velocity = predict(x, sigma, timestep)
-            self._levels.append((schedule, sigma))
-            self._finite.append(velocity.isfinite().all())
+            step = f"{schedule.sigmas.index(sigma) + 1} of {schedule.steps}"
+            self._seen.append((step, velocity.isfinite().all()))
             return velocity
 
         return watched
 
     def check(self) -> None:
         """Raises LightFusionError naming the first step whose numbers are none."""
-        finite = torch.stack(self._finite).tolist()
+        finite = torch.stack([each for _, each in self._seen]).tolist()
         if not all(finite):
-            schedule, sigma = self._levels[finite.index(False)]
             raise LightFusionError(
-                f"From step {schedule.sigmas.index(sigma) + 1} of {schedule.steps} on the network gave numbers that "
-                "are none (NaN or infinity): run it in bfloat16 or float32, and look at what was put into its weights "
-                "or its prompt."
+                f"From step {self._seen[finite.index(False)][0]} on the network gave numbers that are none (NaN or "
+                "infinity): run it in bfloat16 or float32, and look at what was put into its weights or its prompt."
             )
 
 

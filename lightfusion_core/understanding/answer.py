@@ -72,6 +72,10 @@ class Decoding:
         return draw
 
 
+THOUGHT = Decoding(384, 0.3)
+"""How thoughts and rewritten prompts are written where nothing is said."""
+
+
 class FrozenWriter:
     """Continues a prefix with the VLM alone."""
 
@@ -249,9 +253,7 @@ class Answerer:
     ) -> Iterator[str]:
         """The thought before drawing, without leading newlines (rule B29). References need their latents."""
         writer = self._writer([system, prompt], references)
-        return without_leading_newlines(
-            self._written(writer, self._newline(), decoding or Decoding(384, 0.3), on_token)
-        )
+        return without_leading_newlines(self._written(writer, self._newline(), decoding or THOUGHT, on_token))
 
     def rewrite(
         self,
@@ -262,7 +264,7 @@ class Answerer:
     ) -> Iterator[str]:
         """A detailed description in the place of a prompt, as the chat writes it."""
         request = f"{REWRITE_REQUEST}{REWRITE_REFERENCES if references else ''}\n{prompt}"
-        return stripped(self._written(*self.chat(request, references), decoding or Decoding(384, 0.3), on_token))
+        return stripped(self._written(*self.chat(request, references), decoding or THOUGHT, on_token))
 
     @torch.no_grad()
     def chat(self, question: str, references: Sequence[Reference] = ()) -> tuple[BoundedWriter, list[int]]:

@@ -115,7 +115,7 @@ def _sampler(graph: GraphBuilder, inputs: Mapping[str, Any], encoded: Node, late
         no_image=encoded.out(2), latent=latent, seed=inputs["seed"], steps=inputs["steps"],
         text_guidance=inputs["text_guidance"], image_guidance=inputs["image_guidance"], shift=shift, solver="unipc",
         denoise=1.0, renorm=rest.renorm, renorm_min=rest.renorm_min, interval_start=rest.interval[0],
-        interval_end=rest.interval[1], **{name: inputs[name] for name in ("cache",) if name in inputs},
+        interval_end=rest.interval[1], cache=inputs.get("cache", 0.0),
     )  # fmt: skip
 
 

@@ -97,9 +97,7 @@ class DualGuider(comfy.samplers.CFGGuider):
             full, mixed = ((x - one)[list(pictures)] / sigma for one in foreseen)
             return full, mixed
 
-        most = 1
-        if guidance.text > 1:
-            most = 3 if guidance.image > 1 and "no_image" in self.conds else 2
+        most = guidance.branches("no_image" in self.conds)
         kind = active, guidance.text, *self._acting(sigma)
         return x - sigma * skipping(len(x), sigma, kind, most if active else 1, most, evaluate)
 
