@@ -187,13 +187,6 @@ class Encoder:
         passes: list[Pass] = []
         return self.run(self.plan_text(prefix, ids, passes), passes)
 
-    def branch(self, prefix: Prefix, max_extent: int) -> Branch:
-        """The prefix as a branch, with the target's markers for every extent up to `max_extent`."""
-        passes: list[Pass] = []
-        leaf = None if self.coupled else self._plan_markers(prefix, max_extent, passes)
-        self.run(prefix, passes)
-        return self._branch(_Copies()(prefix), leaf)
-
     def run(self, end: Prefix | Pass, passes: Sequence[Pass]) -> Prefix:
         """Run what was planned, one layer of all passes after another; what `end` comes to be."""
         for index in range(self.tower.num_layers if passes else 0):

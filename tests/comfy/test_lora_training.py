@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from driving import run
 from graphs import SAMPLER, SAVE, node, own_text_to_image
-from host import Client, Graph, Result
+from host import Client, Graph
 
 from lightfusion_core.shapes.judge import judge_prompt
 from lightfusion_core.shapes.samples import PromptSample, Wanted
@@ -56,19 +57,13 @@ def _right(client: Client, lora: str | None = None) -> int:
     if lora:
         graph["lora"] = node("LoraLoaderModelOnly", model=["load", 0], lora_name=lora, strength_model=1.0)
         graph[SAMPLER]["inputs"]["model"] = ["lora", 0]
-    pictures = _ran(client, graph).outputs[SAVE]["images"]
+    pictures = run(client, graph).outputs[SAVE]["images"]
     assert len(pictures) == PICTURES
     return sum(judge_prompt(TAUGHT, np.asarray(client.view(picture).convert("RGB"))) for picture in pictures)
 
 
-def _ran(client: Client, graph: Graph) -> Result:
-    result = client.run(graph)
-    assert result.status == "success", str(result.failure)
-    return result
-
-
 def test_trained_lora_draws_what_it_was_taught(client: Client) -> None:
     """From its file, by the stock node; and the model without it draws as before."""
-    _ran(client, _training(client))
+    run(client, _training(client))
     assert _right(client, "taught_60_steps_00001_.safetensors") >= 0.9 * PICTURES
     assert _right(client) == 0
