@@ -84,6 +84,11 @@ class LightFusionNet(GenerationTower):
                 "A LightFusion model has no place for a ControlNet's signal: wire the control picture into LightFusion "
                 "Encode as a reference, and take the ControlNet out of the conditioning."
             )
+        if lightfusion is None:
+            raise InputError(
+                "This node calls the model's network without a prompt, as a detector's or an upscaler's is called, and a "
+                "LightFusion model only draws under one: wire the kind of model that the node is made for."
+            )
         wrappers = comfy.patcher_extension.get_all_wrappers(
             comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options or {}
         )
