@@ -96,5 +96,5 @@ def test_every_node_inside_has_all_of_its_slots(file: Path) -> None:
     """A frontend that finds some slots of widgets missing shows the value of another row."""
     _, _, subgraph = read(file)
     for node in subgraph["nodes"]:
-        known = recording()[1][node["type"]]
+        known = recording()[node["type"]]
         assert [given["name"] for given in node["inputs"]] == [given.name for given in (*known.sockets, *known.widgets)]

@@ -43,6 +43,11 @@ class NoComfyUIError(Exception):
     """None was found and none could be had; the text says what to do."""
 
 
+def numbers(version: str) -> tuple[int, ...]:
+    """A version as numbers, to tell which is newer."""
+    return tuple(int(number) for number in re.findall(r"\d+", version))
+
+
 @dataclass(frozen=True)
 class Checkout:
     """A ComfyUI folder with the Python that runs it; `python` is None where none was found."""
@@ -58,8 +63,8 @@ class Checkout:
 
     @property
     def numbers(self) -> tuple[int, ...]:
-        """The version as numbers, to tell which is newer."""
-        return tuple(int(number) for number in re.findall(r"\d+", self.version))
+        """The version as `numbers` has it."""
+        return numbers(self.version)
 
     @property
     def missing(self) -> str | None:

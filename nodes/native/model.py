@@ -86,8 +86,8 @@ class LightFusionNet(GenerationTower):
             )
         if lightfusion is None:
             raise InputError(
-                "This node calls the model's network without a prompt, as a detector's or an upscaler's is called, and a "
-                "LightFusion model only draws under one: wire the kind of model that the node is made for."
+                "This node calls the model's network without a prompt, as a detector's or an upscaler's is called, and "
+                "LightFusion's only draws under one: wire the kind of model that the node is made for."
             )
         wrappers = comfy.patcher_extension.get_all_wrappers(
             comfy.patcher_extension.WrappersMP.DIFFUSION_MODEL, transformer_options or {}

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
@@ -25,8 +25,9 @@ from lightfusion_core.shapes.judge import judge_edit, judge_prompt, judge_scene,
 from lightfusion_core.shapes.questions import caption
 from lightfusion_core.shapes.samples import EditSample, PromptSample, Wanted
 from lightfusion_core.shapes.world import Background, Scene, Thing, render
-from tools.workflows.catalogue import KINDS, WORKFLOWS
-from tools.workflows.schema import read_kind, recording
+from tools.comfyui import numbers
+from tools.workflows.catalogue import KINDS, TRAINING_KINDS, WORKFLOWS
+from tools.workflows.schema import is_controlled, read_kind, recording
 from tools.workflows.write import FOLDER, write
 
 NAMES = list(WORKFLOWS)
@@ -71,7 +72,7 @@ def test_template_browser_has_a_picture(name: str) -> None:
 
 def test_recording_holds_the_classes_in_use() -> None:
     used = {node.kind.name for make in WORKFLOWS.values() for node in make().nodes}
-    assert used == set(KINDS) == set(recording()[1])
+    assert used == {*KINDS, *TRAINING_KINDS} == set(recording())
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -94,8 +95,8 @@ def test_nodes_name_their_pack(name: str) -> None:
     for node in ui_of(name)["nodes"]:
         if node["type"] == "MarkdownNote":
             continue
-        ours = node["type"].startswith("LightFusion")
-        named = (PACK_NAME, __version__) if ours else ("comfy-core", recording()[0])
+        kind = recording()[node["type"]]
+        named = (PACK_NAME, __version__) if kind.ours else ("comfy-core", kind.comfyui)
         assert (node["properties"]["cnr_id"], node["properties"]["ver"]) == named
         assert node["properties"]["Node name for S&R"] == node["type"]
 
@@ -173,7 +174,7 @@ def as_the_frontend_sends(ui: dict[str, Any], known: dict[str, Any]) -> dict[str
                 kind, options = (*info["input"][group][name], {})[:2]
                 if isinstance(kind, list) or kind in _WIDGETS:
                     inputs[name] = next(values)
-                    if options.get("control_after_generate"):
+                    if is_controlled(name, kind, options):
                         assert next(values) in ("fixed", "randomize"), node["type"]
                     if options.get("image_upload"):
                         assert next(values) == "image"
@@ -184,10 +185,18 @@ def as_the_frontend_sends(ui: dict[str, Any], known: dict[str, Any]) -> dict[str
     return graph
 
 
+def needs(server: Server, name: str) -> None:
+    """Skip a workflow of nodes that a server's version has in another form."""
+    wanted = WORKFLOWS[name]().comfyui
+    if server.checkout.numbers < numbers(wanted):
+        pytest.skip(f"{name} is made for ComfyUI {wanted} and newer")
+
+
 @pytest.mark.comfy
 @pytest.mark.parametrize("name", NAMES)
 def test_both_formats_mean_the_same(client: Client, name: str) -> None:
     """Values go to widgets by their order alone: one too many, and the seed becomes the number of steps."""
+    needs(client.server, name)
     assert as_the_frontend_sends(ui_of(name), client.object_info()) == api_of(name)
 
 
@@ -195,6 +204,7 @@ def test_both_formats_mean_the_same(client: Client, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_choices_are_offered(client: Client, name: str) -> None:
     """A list's value that the server does not offer is a red widget."""
+    needs(client.server, name)
     known = client.object_info()
     for node in api_of(name).values():
         spec = known[node["class_type"]]["input"]
@@ -208,13 +218,21 @@ def test_choices_are_offered(client: Client, name: str) -> None:
 def test_recording_is_the_servers(client: Client) -> None:
     """`python -m tools.workflows record` takes it anew. Newer servers may add outputs at the end."""
     known = client.object_info()
-    for name, kind in recording()[1].items():
-        live = read_kind(name, known[name])
+    served = client.server.checkout
+    for name, kind in recording().items():
+        if numbers(kind.comfyui) > served.numbers:
+            continue
+        live = read_kind(name, known[name], served.version)
         assert live.inputs == kind.inputs, name
         assert live.outputs[: len(kind.outputs)] == kind.outputs, name
 
 
 # What they show
+
+
+def _timed(names: Iterable[str]) -> list[Any]:
+    """What is about the workflow that trains takes a minute of it."""
+    return [pytest.param(name, marks=[pytest.mark.slow] if name.startswith("train_a_lora") else []) for name in names]
 
 
 class Gallery:
@@ -225,6 +243,7 @@ class Gallery:
         self.results: dict[str, Result] = {}
 
     def result(self, name: str) -> Result:
+        needs(self.client.server, name)
         if name not in self.results:
             self.results[name] = self.client.run(api_of(name))
         result = self.results[name]
@@ -264,7 +283,7 @@ def gallery(server: Server) -> Iterator[Gallery]:
 
 
 @pytest.mark.comfy
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", _timed(NAMES))
 def test_runs_as_soon_as_it_is_opened(gallery: Gallery, name: str) -> None:
     """With nothing but the pack: every node that shows something shows it."""
     result = gallery.result(name)
@@ -341,6 +360,13 @@ def _recolored(name: str, shape: str, color: str) -> Callable[[Gallery], bool]:
     return lambda gallery: recolored(gallery.pictures(name, "Before")[0], gallery.pictures(name)[0], shape, color)
 
 
+def _untaught(gallery: Gallery) -> bool:
+    (picture,) = gallery.pictures("train_a_lora", "Without the LoRA")
+    return [str(thing.shape) for thing in measured(picture).things] == ["circle"] and not shows(
+        picture, ("purple", "circle"), background=PALE_GREEN
+    )
+
+
 def _references(gallery: Gallery) -> bool:
     first, second = (measured(picture) for picture in gallery.pictures("several_references", "Before"))
     wanted = Scene(first.things, second.background)
@@ -394,6 +420,8 @@ JUDGED = {
     ),
     "regional_prompts": ("generate", _one("regional_prompts", ("red", "circle"), ("blue", "star"))),
     "fewer_steps": ("generate", _one("fewer_steps", ("red", "circle"), ("blue", "star"))),
+    "train_a_lora": ("generate", _one("train_a_lora", ("purple", "circle"), background=PALE_GREEN)),
+    "train_a_lora, without": ("generate", _untaught),
     "instruction_edit": ("edit", _recolored("instruction_edit", "circle", "blue")),
     "masked_edit": ("edit", _recolored("masked_edit", "square", "purple")),
     "several_references": ("edit", _references),
@@ -408,7 +436,7 @@ JUDGED = {
 
 
 @pytest.mark.comfy
-@pytest.mark.parametrize("what", JUDGED)
+@pytest.mark.parametrize("what", _timed(JUDGED))
 def test_shows_what_was_asked(gallery: Gallery, what: str) -> None:
     """Measured from the pixels; a model that was not trained for a task is not held to it."""
     task, right = JUDGED[what]

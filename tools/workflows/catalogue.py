@@ -24,6 +24,7 @@ from .editing import (
     several_references,
 )
 from .graph import Graph
+from .training import train_a_lora
 
 WORKFLOWS: dict[str, Callable[[], Graph]] = {
     make.__name__: make
@@ -40,6 +41,7 @@ WORKFLOWS: dict[str, Callable[[], Graph]] = {
         fewer_steps,
         batch_of_seeds,
         edit_other_model_edit,
+        train_a_lora,
     )
 } | {"text_to_image.app": text_to_image_app, "edit.app": edit_app, "ask.app": ask_app}
 """By the names of their files. Those that open as a form have a further ending, as ComfyUI's own."""
@@ -68,4 +70,7 @@ KINDS = (
     "VAEDecode",
     "VAEEncode",
 )
-"""The node classes of the recording."""
+"""The node classes of the recording, as the oldest ComfyUI that the pack runs on describes them."""
+
+TRAINING_KINDS, TRAINING_SINCE = ("LoraModelLoader", "LossGraphNode", "SaveLoRA", "TrainLoraNode"), "0.24.0"
+"""Those that older ones have in another form, and the version that they are recorded from."""

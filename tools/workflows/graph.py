@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from ..comfyui import numbers
 from .schema import Kind, recording
 
 OUTSIDE = -10
@@ -92,6 +93,11 @@ class Graph:
     nodes: list[Node] = field(default_factory=list)
     groups: list[Group] = field(default_factory=list)
 
+    @property
+    def comfyui(self) -> str:
+        """The version of ComfyUI that it needs."""
+        return max((node.kind.comfyui for node in self.nodes), key=numbers)
+
     def add(self, kind: str, title: str = "", control: str = "randomize", **given: Any) -> Node:
         """Add a node.
 
@@ -106,7 +112,7 @@ class Graph:
             KeyError: an input that the class does not have.
             TypeError: a socket that is given no output, or one of another type.
         """
-        known = recording()[1][kind]
+        known = recording()[kind]
         node = Node(len(self.nodes) + 1, known, title or known.title, {}, {}, control)
         for name, value in given.items():
             wanted = known.input(name)
@@ -148,7 +154,7 @@ class Blueprint(Graph):
     def takes(self, **inputs: str | tuple[str, Any]) -> Node:
         """What the node takes: each input's type, or its type and what its widget shows at first."""
         kinds = {name: given if isinstance(given, tuple) else (given, None) for name, given in inputs.items()}
-        outside = Kind("", "", False, (), tuple((name, kind) for name, (kind, _) in kinds.items()))
+        outside = Kind("", "", "", False, (), tuple((name, kind) for name, (kind, _) in kinds.items()))
         shown = {name: value for name, (_, value) in kinds.items() if value is not None}
         self.inputs = Node(OUTSIDE, outside, "", shown, {}, "")
         return self.inputs

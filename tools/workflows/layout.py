@@ -25,7 +25,10 @@ class Renderer:
     shown: dict[str, int]
 
 
-_PICTURE = ("SaveImage", "PreviewImage", "KSampler", "LightFusionSampler", "LightFusionEdit", "LightFusionRestore")
+_PICTURE = (
+    "SaveImage", "PreviewImage", "LossGraphNode", "KSampler", "LightFusionSampler", "LightFusionEdit",
+    "LightFusionRestore",
+)  # fmt: skip
 _WRITTEN = ("LightFusionAsk", "LightFusionThink", "PreviewAny")
 RENDERERS = (
     Renderer(

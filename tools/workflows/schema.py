@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -32,10 +32,11 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One node class. `outputs` are (name, type)."""
+    """One node class as the ComfyUI of a version describes it. `outputs` are (name, type)."""
 
     name: str
     title: str
+    comfyui: str
     ours: bool
     inputs: tuple[Input, ...]
     outputs: tuple[tuple[str, str], ...]
@@ -56,8 +57,8 @@ class Kind:
         raise KeyError(f"{self.name} has no input {name!r}, only {', '.join(given.name for given in self.inputs)}")
 
 
-def read_kind(name: str, info: dict[str, Any]) -> Kind:
-    """A node class out of a server's /object_info."""
+def read_kind(name: str, info: dict[str, Any], comfyui: str) -> Kind:
+    """A node class out of the /object_info of a server of a version."""
     order, inputs = info["input_order"], []
     ours = info["python_module"].startswith("custom_nodes.")
     for group in ("required", "optional"):
@@ -65,7 +66,12 @@ def read_kind(name: str, info: dict[str, Any]) -> Kind:
             _read_input(key, info["input"][group][key], group == "optional", ours) for key in order.get(group, ())
         ]
     outputs = tuple(zip(info["output_name"], info["output"], strict=True))
-    return Kind(name, info["display_name"] or name, ours, tuple(inputs), outputs)
+    return Kind(name, info["display_name"] or name, comfyui, ours, tuple(inputs), outputs)
+
+
+def is_controlled(name: str, kind: str, options: Mapping[str, Any]) -> bool:
+    """Whether the frontend adds what becomes of a number after a run: where it is told to, and to seeds by name."""
+    return bool(options.get("control_after_generate")) or (kind == "INT" and name in ("seed", "noise_seed"))
 
 
 def _read_input(name: str, spec: list[Any], optional: bool, ours: bool) -> Input:
@@ -78,24 +84,24 @@ def _read_input(name: str, spec: list[Any], optional: bool, ours: bool) -> Input
     widget = kind in _WIDGETS and not options.get("forceInput")
     default = options.get("default", choices[0] if choices else "" if kind == "STRING" else None)
     return Input(
-        name, kind, widget, optional, bool(options.get("multiline")), bool(options.get("control_after_generate")),
-        upload, ours and bool(options.get("advanced")), default if widget else None,
+        name, kind, widget, optional, bool(options.get("multiline")), is_controlled(name, kind, options), upload,
+        ours and bool(options.get("advanced")), default if widget else None,
     )  # fmt: skip
 
 
-def write_recording(version: str, kinds: Iterable[Kind]) -> None:
-    """Save node classes as the recording; `version` is ComfyUI's."""
-    recorded = {"comfyui": version, "nodes": [asdict(kind) for kind in sorted(kinds, key=lambda kind: kind.name)]}
+def write_recording(kinds: Iterable[Kind]) -> None:
+    """Save node classes as the recording."""
+    recorded = [asdict(kind) for kind in sorted(kinds, key=lambda kind: kind.name)]
     RECORDING.write_text(json.dumps(recorded, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 @lru_cache(maxsize=1)
-def recording() -> tuple[str, dict[str, Kind]]:
-    """ComfyUI's version and the recorded node classes by name."""
+def recording() -> dict[str, Kind]:
+    """The recorded node classes by name."""
     recorded = json.loads(RECORDING.read_text(encoding="utf-8"))
     kinds = {}
-    for node in recorded["nodes"]:
+    for node in recorded:
         inputs = tuple(Input(**given) for given in node.pop("inputs"))
         outputs = tuple((name, kind) for name, kind in node.pop("outputs"))
         kinds[node["name"]] = Kind(**node, inputs=inputs, outputs=outputs)
-    return recorded["comfyui"], kinds
+    return kinds

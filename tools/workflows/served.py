@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from tests.comfy.host import Client, Server
-from tools.comfyui import checkouts
+from tools.comfyui import checkouts, numbers
 
-from .catalogue import KINDS, WORKFLOWS
+from .catalogue import KINDS, TRAINING_KINDS, TRAINING_SINCE, WORKFLOWS
+from .graph import Graph
 from .schema import read_kind, write_recording
 from .thumbnail import compose
 from .write import FOLDER, to_api
 
 
 @contextmanager
-def _client() -> Iterator[Client]:
-    """A client of the oldest ComfyUI on this machine: what is made with it opens in newer ones too."""
-    oldest = min(checkouts(), key=lambda checkout: checkout.numbers)
+def _client(since: str = "") -> Iterator[Client]:
+    """A client of the oldest ComfyUI on this machine from a version on: what is made with it opens in newer ones."""
+    served = (checkout for checkout in checkouts() if checkout.numbers >= numbers(since))
+    oldest = min(served, key=lambda checkout: checkout.numbers)
     with tempfile.TemporaryDirectory() as base, Server(oldest, Path(base)) as server:
         client = Client(server)
         yield client
@@ -28,16 +30,24 @@ def _client() -> Iterator[Client]:
 
 def record() -> None:
     """Write the recording anew."""
-    with _client() as client:
-        known = client.object_info()
-        write_recording(client.server.checkout.version, [read_kind(name, known[name]) for name in KINDS])
+    kinds = []
+    for since, names in (("", KINDS), (TRAINING_SINCE, TRAINING_KINDS)):
+        with _client(since) as client:
+            known, version = client.object_info(), client.server.checkout.version
+            kinds += [read_kind(name, known[name], version) for name in names]
+    write_recording(kinds)
 
 
 def thumbnails(names: Sequence[str]) -> None:
     """Run workflows and save what they show beside them."""
-    with _client() as client:
-        for name in names:
-            graph = WORKFLOWS[name]()
+    graphs = {name: WORKFLOWS[name]() for name in names}
+    for since in {graph.comfyui for graph in graphs.values()}:
+        _run_and_save({name: graph for name, graph in graphs.items() if graph.comfyui == since}, since)
+
+
+def _run_and_save(graphs: Mapping[str, Graph], since: str) -> None:
+    with _client(since) as client:
+        for name, graph in graphs.items():
             result = client.run(to_api(graph))
             if result.failure is not None:
                 raise RuntimeError(f"{name}: {result.failure}")

@@ -18,7 +18,7 @@ from lightfusion_core import __version__
 
 from .graph import Graph, Node, Output
 from .layout import Box, Layout, arrange
-from .schema import Input, recording
+from .schema import Input
 
 FOLDER = Path(__file__).parents[2] / "workflows"
 PACK = "comfyui-lightfusion"
@@ -147,8 +147,7 @@ def _node(
     node: Node, box: Box, slots: Sequence[Input], into: dict[tuple[int, int], int],
     out_of: dict[tuple[int, int], list[int]],
 ) -> Json:  # fmt: skip
-    comfyui, _ = recording()
-    pack, version = (PACK, __version__) if node.kind.ours else ("comfy-core", comfyui)
+    pack, version = (PACK, __version__) if node.kind.ours else ("comfy-core", node.kind.comfyui)
     values = []
     for given in node.kind.widgets:
         values.append(node.values[given.name])
