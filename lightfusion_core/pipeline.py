@@ -15,7 +15,7 @@ from torch import Tensor
 
 from . import images
 from .checkpoints.loader import layers_as_stored, load_generation, load_understanding, load_vae
-from .checkpoints.memory import fitting
+from .checkpoints.memory import held
 from .checkpoints.model import find_tokenizer, open_model, read_config
 from .conditioning import Conditioning
 from .config import ModelConfig
@@ -147,16 +147,12 @@ class LightFusion:
         check_mode(offload)
         device = torch.device(device or default_device())
         home = HOME if offload else device
-        as_stored = dtype in (None, torch.bfloat16)
         checkpoint = open_model(NANO if str(model) == "nano" else model, understanding=understanding, vae=vae)
         config = read_config(checkpoint)
-        mapped = False
-        if home.type == "cpu":
-            named = torch.bfloat16 if dtype is None and device.type != "cpu" else dtype
-            dtype, mapped = fitting(checkpoint, dtype=named, keeps_fp8=as_stored)
-        dtype = dtype or torch.bfloat16
+        how = held(checkpoint, device, home, dtype)
+        dtype, mapped = how.dtype, how.as_stored
         found = find_tokenizer(checkpoint, tokenizer)
-        kept = as_stored or mapped
+        kept = how.keeps_fp8 or mapped
         mapped_too = mapped and layers is TorchLayers  # other layers may not cast
         if kept and layers is TorchLayers:
             layers = layers_as_stored(checkpoint, "generation", mapped)

@@ -7,6 +7,7 @@ no memory of a process's own. What is held in another dtype is written anew, and
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -37,6 +38,33 @@ def _number(file: Path) -> int | None:
         return int(file.read_text(encoding="ascii"))
     except (OSError, ValueError):  # no such group, or "max"
         return None
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """How a whole model is held: what it computes in, whether scaled fp8 weights stay fp8, and whether large matrices
+    stay as they are stored, mapped, to be cast at each use."""
+
+    dtype: torch.dtype
+    keeps_fp8: bool
+    as_stored: bool
+
+
+def held(checkpoint: Checkpoint, device: torch.device, home: torch.device, dtype: torch.dtype | None) -> Held:
+    """How a model that computes on `device` is held on `home`: in bfloat16 on a GPU; on a CPU by its memory.
+
+    Args:
+        dtype: named by a person. float32 and float16 widen scaled fp8.
+
+    Raises:
+        DeviceMemoryError: see `fitting`.
+    """
+    keeps_fp8 = dtype in (None, torch.bfloat16)
+    if home.type != "cpu":
+        return Held(dtype or torch.bfloat16, keeps_fp8, False)
+    named = torch.bfloat16 if dtype is None and device.type != "cpu" else dtype
+    found, as_stored = fitting(checkpoint, dtype=named, keeps_fp8=keeps_fp8)
+    return Held(found, keeps_fp8, as_stored)
 
 
 def own_bytes(

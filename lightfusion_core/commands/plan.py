@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from ..understanding.tokenizer import Tokenizer
 
 
+_BESIDE = {None: "the weights", "phases": "the generation side's weights", "groups": "one layer's weights"}
+"""What of the weights is on the device while it draws, by what is offloaded."""
+
+
 def plan(arguments: Namespace, drawing: Drawing, pictures: Sequence[tuple[int, int]] = ()) -> int:
     """Say what a request takes; `pictures` are its references' sizes in pixels.
 
@@ -27,11 +31,12 @@ def plan(arguments: Namespace, drawing: Drawing, pictures: Sequence[tuple[int, i
     import torch
 
     from ..checkpoints.keys import PARTS
-    from ..checkpoints.memory import fitting, own_bytes
+    from ..checkpoints.memory import held, own_bytes
     from ..checkpoints.model import find_tokenizer, open_model, read_config
     from ..checkpoints.report import readable_bytes
     from ..generation.plan import drawing_memory
     from ..images import resized_size
+    from ..offload import HOME
     from ..pipeline import NANO, default_device
     from ..understanding.tokenizer import Tokenizer
 
@@ -41,23 +46,21 @@ def plan(arguments: Namespace, drawing: Drawing, pictures: Sequence[tuple[int, i
     found = find_tokenizer(checkpoint, arguments.tokenizer)
     if found is None:
         raise CapabilityError("This model came without a tokenizer: name one with --tokenizer PATH.")
-    on_cpu = (arguments.device or default_device()).startswith("cpu")
-    named = None if arguments.dtype is None else getattr(torch, arguments.dtype)
-    keeps_fp8 = named in (None, torch.bfloat16)
-    dtype, as_stored = named or torch.bfloat16, False
-    if on_cpu:
-        dtype, as_stored = fitting(checkpoint, dtype=named, keeps_fp8=keeps_fp8)
+    device = torch.device(arguments.device or default_device())
+    home = HOME if arguments.offload else device
+    how = held(checkpoint, device, home, None if arguments.dtype is None else getattr(torch, arguments.dtype))
     side = config.defaults.size
     size = drawing.size(config, resized_size(*pictures[0], config.vae_image) if pictures else (side, side))
     branches, shared = _branches(arguments, drawing, config, Tokenizer(found, config.special_tokens), pictures)
     tokens = (size[0] // config.token_size) * (size[1] // config.token_size)
     segments = sum(branches) - shared * max(0, min(2, len(branches)) - 1)
-    drawn = drawing_memory(config, dtype, branches, tokens, arguments.batch * len(branches), segments)
+    drawn = drawing_memory(config, how.dtype, branches, tokens, arguments.batch * len(branches), segments)
     weights = {part: sum(entry.size for entry in checkpoint.part(part)) for part in PARTS}
-    own = own_bytes(checkpoint, PARTS, dtype, keeps_fp8, as_stored) if on_cpu else None
+    on_cpu = home.type == "cpu"
+    own = own_bytes(checkpoint, PARTS, how.dtype, how.keeps_fp8, how.as_stored) if on_cpu else None
     said = {
         "weights": weights,
-        "dtype": str(dtype).removeprefix("torch."),
+        "dtype": str(how.dtype).removeprefix("torch."),
         "own": own,
         "branches": branches,
         "context": drawn.context + drawn.room,
@@ -73,7 +76,7 @@ def plan(arguments: Namespace, drawing: Drawing, pictures: Sequence[tuple[int, i
     if own is not None:
         lines.append(f"  of them in memory of its own, as {said['dtype']}: {readable_bytes(own)}")
     count = f"{len(branches)} branch{'es' * (len(branches) > 1)} ({', '.join(map(str, branches))} tokens)"
-    lines.append(f"Drawing {size[0]}x{size[1]}, beside the generation side's weights: {readable_bytes(drawn.peak)}")
+    lines.append(f"Drawing {size[0]}x{size[1]}, beside {_BESIDE[arguments.offload]}: {readable_bytes(drawn.peak)}")
     lines.append(f"  context of {count}: {readable_bytes(drawn.context + drawn.room)}")
     lines.append(f"  while it is built: {readable_bytes(drawn.segments)} more")
     lines.append(f"  a step: {readable_bytes(drawn.step)} more")

@@ -44,3 +44,15 @@ def test_it_refuses_what_the_request_would(run) -> None:
     code, out, err = run("generate", "a", "--plan", "--width", "1024", "--height", "1024")
     assert (code, out) == (1, "")
     assert "up to 512 pixels" in err
+
+
+def test_it_foresees_the_dtype_and_the_place_of_an_offloaded_model(run, folder: Path) -> None:
+    """Weights that wait in the main memory are in the dtype of the device that they are for."""
+    said = {}
+    for offload in ((), ("--offload", "phases"), ("--offload", "groups")):
+        code, out, err = run("generate", "a", "--plan", "--device", "cuda", *offload)
+        assert (code, err) == (0, "")
+        said[offload[1:]] = out
+    assert "of its own" not in said[()]
+    assert all("of its own, as bfloat16" in said[mode,] for mode in ("phases", "groups"))
+    assert "beside one layer's weights" in said["groups",]

@@ -3,7 +3,7 @@
 The score is `lightfusion bench shapes`' judge on held-out prompts of all six categories, the distance is to the picture
 of 50 steps of UniPC. Many prompts are drawn in one batch; each picture is what its seed draws alone.
 
-    python -m tools.nano.steps --count 34 --json output/steps.json
+    python -m tools.nano.steps --count 8 --json output/steps.json      goes on where it was stopped
     python -m tools.nano.steps --from output/steps.json
 """
 
@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -85,20 +86,19 @@ class Requests:
         return sum(right) / len(right)
 
 
-def measured(requests: Requests) -> Iterator[dict[str, Any]]:
-    """A line for each solver, with and without the cache, and number of steps."""
+def measured(requests: Requests, there: Container[tuple[float, str, int]]) -> Iterator[dict[str, Any]]:
+    """A line for each solver, with and without the cache, and number of steps, except for those that are there."""
     target, _ = requests.draw("unipc", 50, 0.0)
     norms = target.flatten(1).norm(dim=1)
-    for cache in (0.0, CACHE):
-        for name in SOLVERS:
-            for steps in STEPS:
-                drawn, passes = requests.draw(name, steps, cache)
-                away = (drawn - target).flatten(1).norm(dim=1) / norms
-                yield {
-                    "solver": name, "cache": cache, "steps": steps,
-                    "passes": passes.run / 2 / len(requests.samples),
-                    "distance": float(away.mean()), "score": requests.score(drawn),
-                }  # fmt: skip
+    for cache, name, steps in product((0.0, CACHE), SOLVERS, STEPS):
+        if (cache, name, steps) in there:
+            continue
+        drawn, passes = requests.draw(name, steps, cache)
+        away = (drawn - target).flatten(1).norm(dim=1) / norms
+        yield {
+            "solver": name, "cache": cache, "steps": steps, "passes": passes.run / 2 / len(requests.samples),
+            "distance": float(away.mean()), "score": requests.score(drawn),
+        }  # fmt: skip
 
 
 def plot(lines: Sequence[dict[str, Any]], count: int, file: Path) -> None:
@@ -125,7 +125,7 @@ def plot(lines: Sequence[dict[str, Any]], count: int, file: Path) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--count", type=int, default=34, help="prompts of each category (default: %(default)s)")
+    parser.add_argument("--count", type=int, default=8, help="prompts of each category (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--json", type=Path, default=Path("output/steps.json"))
     parser.add_argument("--from", dest="given", type=Path, help="draw the plot of figures that are there")
@@ -133,9 +133,10 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.given is None:
         requests = Requests(LightFusion.load("nano", device="cpu"), chosen.count, chosen.seed)
-        lines: list[dict[str, Any]] = []
+        told = json.loads(chosen.json.read_text(encoding="utf-8")) if chosen.json.exists() else {}
+        lines = told["lines"] if told.get("prompts") == len(requests.samples) else []
         chosen.json.parent.mkdir(parents=True, exist_ok=True)
-        for line in measured(requests):
+        for line in measured(requests, {(one["cache"], one["solver"], one["steps"]) for one in lines}):
             lines.append(line)
             print(line, flush=True)
             chosen.json.write_text(json.dumps({"prompts": len(requests.samples), "lines": lines}, indent=1) + "\n")
