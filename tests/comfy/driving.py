@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
+from graphs import node
 from host import Client, Graph, Result
 from PIL import Image
 
@@ -14,6 +17,12 @@ def run(client: Client, graph: Graph) -> Result:
         pytest.fail(str(result.failure), pytrace=False)
     assert result.status == "success"
     return result
+
+
+def count(client: Client, function: str) -> dict[str, dict[str, int]]:
+    """A function of the counting module, in the server: what each prompt encoded, by kind."""
+    graph = {"count": node("LightFusionCheck", module="counting", function=function)}
+    return json.loads(run(client, graph).outputs["count"]["text"][0])
 
 
 def photo(client: Client, width: int = 100, height: int = 70) -> str:

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import pytest
-from driving import photo, run
+from driving import count, photo, run
 from graphs import SAMPLER, SAVE, edit, node, own_text_to_image
 from host import Client, Graph, Result
 
 pytestmark = pytest.mark.comfy
-NOTHING = dict.fromkeys(("pictures", "latents", "texts", "vae"), 0)
-
-
-def watch(client: Client, function: str) -> dict[str, dict[str, int]]:
-    """A function of the counting module, in the server."""
-    graph = {"watch": node("LightFusionCheck", module="watch_encoding", function=function)}
-    return json.loads(run(client, graph).outputs["watch"]["text"][0])
+NOTHING = dict.fromkeys(("pictures", "latents", "texts", "segments", "vae"), 0)
 
 
 def change(client: Client, before: Graph, after: Graph) -> tuple[Result, dict[str, int]]:
     """Run one graph and then another: the second's result, and how much of each kind it encoded."""
-    watch(client, "start")
+    count(client, "start")
     run(client, before)
     result = run(client, after)
-    calls = NOTHING | watch(client, "read").get(result.prompt, {})
+    calls = NOTHING | count(client, "read").get(result.prompt, {})
     print(result.executed, calls)
     return result, calls
 

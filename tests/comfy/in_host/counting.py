@@ -1,36 +1,43 @@
-"""Counts what the understanding tower does in each graph, a segment and a look each as one; run by `LightFusionCheck`,
-in graphs of their own."""
+"""Counts what each graph encodes, by kind, and the segments that the understanding tower reads; run by
+`LightFusionCheck`, in graphs of their own."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 from typing import Any
 
 from comfy_execution.utils import get_executing_context
 from harness import pack
 
-_passes: Counter[str] = Counter()
+_KINDS = ("pictures", "latents", "texts", "segments", "vae")
+_counts: defaultdict[str, dict[str, int]] = defaultdict(lambda: dict.fromkeys(_KINDS, 0))
 
 
 def start() -> None:
     """Count from now on."""
     tower = pack("lightfusion_core.understanding.tower").UnderstandingTower
+    encoder = pack("lightfusion_core.understanding.encoder").Encoder
     segment = pack("lightfusion_core.understanding.encoder").Pass
-    _passes.clear()
-    for owner, name in ((segment, "__init__"), (tower, "see")):
-        method = getattr(owner, name)
-        setattr(owner, name, _counted(getattr(method, "plain", method)))
+    vae = pack("nodes.native.vae").LightFusionVAE
+    _counts.clear()
+    for kind, (owner, method) in zip(
+        _KINDS,
+        ((tower, "see"), (encoder, "plan_latent"), (encoder, "plan_text"), (segment, "__init__"), (vae, "encode")),
+        strict=True,
+    ):
+        original = getattr(owner, method)
+        setattr(owner, method, _counted(kind, getattr(original, "uncounted", original)))
 
 
-def _counted(method: Any) -> Any:
-    def counted(*args: Any, **named: Any) -> Any:
-        _passes[get_executing_context().prompt_id] += 1
-        return method(*args, **named)
+def read() -> dict[str, dict[str, int]]:
+    """The calls by prompt id and kind."""
+    return dict(_counts)
 
-    counted.plain = method
+
+def _counted(kind: str, method: Any) -> Any:
+    def counted(*args: Any, **options: Any) -> Any:
+        _counts[get_executing_context().prompt_id][kind] += 1
+        return method(*args, **options)
+
+    counted.uncounted = method
     return counted
-
-
-def read() -> dict[str, int]:
-    """The calls of the tower by prompt id."""
-    return dict(_passes)
