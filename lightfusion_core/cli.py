@@ -86,7 +86,12 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", metavar="instruction", type=_text, help="what to change")
     add = parser.add_argument_group("editing").add_argument
     add("--reference", action="append", default=[], metavar="IMAGE", help="a further picture to use; repeatable")
-    add("--mask", metavar="IMAGE", help="white where the picture may change; the rest stays as it is, bit for bit")
+    add(
+        "--mask",
+        metavar="IMAGE",
+        help="white where the picture may change; what is black or transparent stays as it is, bit for bit, in its own "
+        "mode, depth, alpha and colour profile",
+    )
     add("--denoise", type=_number, metavar="X", help="how much is drawn anew, 0 to 1 (default: 1)")
     add("--image-guidance", type=_number, metavar="X", help="scale of the pictures; 1 turns it off")
     _add_drawing(parser)

@@ -1,8 +1,7 @@
-"""Pictures in and out of the engine: modes, sizes, tensors, and putting an edit back in place.
+"""Pictures in and out of the engine: sizes, tensors, and putting an edit back in place.
 
-A picture is a `PIL.Image` in RGB or a float tensor (H, W, 3) in 0..1. PIL's sizes are (width, height),
-a tensor's are (height, width). Colour profiles are passed over, as the model was trained; transparency is
-laid on white.
+A picture is a `PIL.Image` in RGB or a float tensor (H, W, 3) in 0..1, in sRGB. PIL's sizes are (width, height),
+a tensor's are (height, width). Transparency is laid on white.
 """
 
 from __future__ import annotations
@@ -16,6 +15,7 @@ from PIL import Image
 
 from .config import ModelConfig, SizeRule
 from .errors import InputError, LightFusionError
+from .modes import to_rgb
 
 if TYPE_CHECKING:
     import torch
@@ -39,68 +39,6 @@ __all__ = [
 ]
 
 MAX_ASPECT = 16
-
-_ALPHA_MODES = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-
-
-# Modes
-
-
-def to_rgb(image: Image.Image) -> Image.Image:
-    """A copy of `image` in 8-bit RGB, any transparency laid on white, without metadata.
-
-    Deep greyscale is scaled, not clipped. Where a mode does not say what its white is (I and F, which
-    hold 32-bit numbers), it is told from the brightest pixel: see `_white`.
-
-    Raises:
-        InputError: a mode that has no way to RGB.
-    """
-    try:
-        rgb = _to_rgb(image)
-    except ValueError as error:
-        raise InputError(
-            f"Expected a picture that can be turned into RGB, found PIL mode {image.mode} ({error}); save it as RGB."
-        ) from None
-    # A CMYK profile or an orientation that was already applied must not travel on with the pixels.
-    rgb.info.clear()
-    return rgb
-
-
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode in ("I", "F") or image.mode.startswith("I;16"):
-        return Image.fromarray(_eight_bits(image)).convert("RGB")
-    if image.mode not in _ALPHA_MODES and "transparency" not in image.info:
-        return image.convert("RGB")
-    # PIL knows no direct way from La, greyscale multiplied by its alpha, to RGBA.
-    rgba = (image.convert("LA") if image.mode == "La" else image).convert("RGBA")
-    white = Image.new("RGB", image.size, (255, 255, 255))
-    white.paste(rgba, mask=rgba.getchannel("A"))
-    return white
-
-
-def _eight_bits(image: Image.Image) -> np.ndarray:
-    """The (H, W) uint8 form of a greyscale picture with more than 8 bits."""
-    values = np.asarray(image).astype(np.float64)
-    scaled = np.nan_to_num(np.clip(values / _white(image, values), 0, 1))
-    grey = np.floor(scaled * 255 + 0.5).astype(np.uint8)
-    transparent = image.info.get("transparency")
-    return grey if transparent is None else np.where(values == transparent, np.uint8(255), grey)
-
-
-def _white(image: Image.Image, values: np.ndarray) -> float:
-    """The value that means white in a deep greyscale picture.
-
-    A 16-bit PNG says so (older versions of PIL open it in mode I). Otherwise it is the smallest of the
-    usual whites (1 for F, 8, 16 and 32 bits) that holds all values; F may overshoot 1 up to 2, as
-    highlights and sharpened pictures do.
-    """
-    if image.mode.startswith("I;16") or image.format == "PNG":
-        return 65535.0
-    brightest = float(values[np.isfinite(values)].max(initial=0))
-    if image.mode == "F" and brightest <= 2:
-        return 1.0
-    return next((white for white in (255.0, 65535.0) if brightest <= white), 2.0**31 - 1)
-
 
 # Sizing
 
@@ -230,10 +168,10 @@ def rgb(picture: torch.Tensor) -> torch.Tensor:
         InputError: see `split_alpha`.
     """
     colours, alpha = split_alpha(picture)
-    return colours if alpha is None else _on_white(colours, alpha.clamp(0, 1))
+    return colours if alpha is None else on_white(colours, alpha.clamp(0, 1))
 
 
-def _on_white(colours: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
+def on_white(colours: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
     return colours * alpha + (1 - alpha)
 
 
@@ -289,12 +227,12 @@ def restore(
         weight = mask.to(original).clamp(0, 1)[..., None]
         result = torch.lerp(rgb(original), result, weight)
     if channels == 4:
-        result = _with_alpha(result, original)
+        result = with_alpha(result, original)
     # Chosen rather than multiplied by 0 and 1: multiplying rounds, and carries NaN over.
     return result if mask is None else torch.where(weight > 0, result, original)
 
 
-def _with_alpha(flat: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
+def with_alpha(flat: torch.Tensor, original: torch.Tensor) -> torch.Tensor:
     """The picture (H, W, 4) with an original's alpha that gives `flat` (H, W, 3) on white; what is wholly
     transparent keeps the original's colour."""
     import torch

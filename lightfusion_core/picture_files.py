@@ -1,6 +1,6 @@
 """Picture files: reading any, and writing PNGs that carry their settings.
 
-A picture is a `PIL.Image` in RGB. Colour profiles are passed over, as the model was trained.
+A picture is a `PIL.Image` in RGB and sRGB, or `Stored` as its file has it.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from PIL import Image, PngImagePlugin, UnidentifiedImageError
 
+from .deep import deep_colours, deep_png
 from .errors import InputError
-from .images import to_rgb
 from .infotext import infotext
+from .modes import to_rgb
+from .stored import Stored
 
-__all__ = ["load_image", "read_parameters", "save_png"]
+__all__ = ["load_image", "load_stored", "read_parameters", "save_png"]
 
 PARAMETERS_CHUNK = "lightfusion"
 READABLE_CHUNK = "parameters"
@@ -46,20 +49,34 @@ _DAMAGED = (
 
 
 def load_image(path: str | os.PathLike[str]) -> Image.Image:
-    """Read a picture file as RGB, upright; of an animation its first frame.
+    """Read a picture file as RGB in sRGB, upright; of an animation its first frame.
 
     Raises:
         InputError: no such file, a folder, not a picture, damaged, or too large to open safely.
     """
+    return to_rgb(load_stored(path).image())
+
+
+def load_stored(path: str | os.PathLike[str]) -> Stored:
+    """Read a picture file as it is, upright: its mode, depth, alpha and colour profile; raises as `load_image`."""
     with _opened(path) as image:
+        deep = deep_colours(image, Path(path).read_bytes)
         image.load()
-        return _upright(to_rgb(image), image)
+        plain = _plain(_upright(image, image), image)
+        if deep is None:
+            return Stored.of(plain)
+        upper, lower = (np.asarray(_upright(half, image)).astype(np.uint16) for half in deep)
+    levels, transparent = upper << 8 | lower, plain.info.pop("transparency", None)
+    if transparent is not None:
+        alpha = np.where((levels == transparent).all(-1, keepdims=True), 0, 65535).astype(np.uint16)
+        levels = np.concatenate([levels, alpha], axis=-1)
+    return Stored.of(plain, levels)
 
 
 def save_png(
-    image: Image.Image, path: str | os.PathLike[str], parameters: Mapping[str, Any], new: bool = False
+    image: Image.Image | Stored, path: str | os.PathLike[str], parameters: Mapping[str, Any], new: bool = False
 ) -> None:
-    """Write `image` as an RGB PNG that carries `parameters`, whole or not at all.
+    """Write `image` as a PNG that carries `parameters`, whole or not at all: in RGB and sRGB, or as it is `Stored`.
 
     The parameters stand as JSON in the text chunk `lightfusion` (what JSON has no form for, as text), and those that
     other tools know in `parameters`, in their form. Missing folders are made; an existing picture is replaced.
@@ -71,9 +88,7 @@ def save_png(
         InputError: the disk is full, the place may not be written, or `path` is no place for a file.
         FileExistsError: `new`, and the name is taken.
     """
-    buffer = io.BytesIO()
-    to_rgb(image).save(buffer, format="PNG", pnginfo=_chunks(parameters))
-    _write_whole(Path(path), buffer.getvalue(), _claim if new else os.replace)
+    _write_whole(Path(path), _png(image, _chunks(parameters)), _claim if new else os.replace)
 
 
 def read_parameters(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -94,6 +109,14 @@ def read_parameters(path: str | os.PathLike[str]) -> dict[str, Any] | None:
     if not isinstance(parameters, dict):
         raise InputError(f"{path}: expected a JSON object in its text `{PARAMETERS_CHUNK}`, found it damaged.")
     return parameters
+
+
+def _png(image: Image.Image | Stored, chunks: PngImagePlugin.PngInfo) -> bytes:
+    if isinstance(image, Stored) and image.packed is None and image.levels.dtype == np.uint16:
+        return deep_png(image.levels, chunks, image.profile)
+    written, buffer = image.image() if isinstance(image, Stored) else to_rgb(image), io.BytesIO()
+    written.save(buffer, format="PNG", pnginfo=chunks)
+    return buffer.getvalue()
 
 
 def _chunks(parameters: Mapping[str, Any]) -> PngImagePlugin.PngInfo:
@@ -165,6 +188,14 @@ def _remedy(error: OSError | ValueError) -> str:
             return "free some space or choose another disk"
         case _:
             return "choose another place"
+
+
+def _plain(image: Image.Image, source: Image.Image) -> Image.Image:
+    """A copy with nothing beside its pixels but what says their colours."""
+    plain = image.copy()
+    plain.format = source.format
+    plain.info = {name: image.info[name] for name in ("icc_profile", "transparency") if name in image.info}
+    return plain
 
 
 def _upright(rgb: Image.Image, source: Image.Image) -> Image.Image:

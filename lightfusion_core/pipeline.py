@@ -330,12 +330,13 @@ class LightFusion:
 
         Args:
             image: what is edited; `references` are further images that the instruction speaks of.
-            mask: (H, W) of the image's size, 1 where it may change; pixels at 0 come back bit-identical.
+            mask: (H, W) of the image's size, 1 where it may change; pixels at 0 come back bit-identical to the
+                image in RGB. `stored.put_back` puts the result into the image's own mode, depth, alpha and profile.
             width, height: the size at which the edit is drawn; the model's rule for `image` when None.
             sampling: with denoise below 1 the run starts from the picture, not from noise alone.
 
         Returns:
-            Images (B, H, W, 3) float32 in 0..1, H and W the image's.
+            Images (B, H, W, 3) float32 in 0..1 and sRGB, H and W the image's, any transparency laid on white.
         """
         self._check_task("edit")
         ruled = images.resized_size(*image.size, self.config.vae_image)

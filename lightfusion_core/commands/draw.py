@@ -11,21 +11,22 @@ from typing import TYPE_CHECKING, Any
 
 from .console import Bar, progress
 from .plan import plan
-from .request import Drawing, describe_drawing, load, mask, picture
+from .request import Drawing, describe_drawing, load, mask, original, picture
 from .result import check_output, deliver, tell
 
 if TYPE_CHECKING:
     from PIL.Image import Image
-    from torch import Tensor
 
     from ..pipeline import LightFusion
     from ..sampling.loop import Sampling
     from ..sampling.skipping import Passes
     from ..sampling.solvers import OnStep, Step
+    from ..stored import Stored
 
 
 def generate(arguments: Namespace) -> int:
     """`lightfusion generate PROMPT`."""
+    from ..images import to_pil
     from ..sampling.skipping import Passes
 
     drawing = Drawing(arguments)
@@ -49,16 +50,18 @@ def generate(arguments: Namespace) -> int:
             on_step=watcher(bar, sampling), passes=passes, **thought,
         )  # fmt: skip
         bar.phase("Drawn")
-    return _deliver(arguments, pictures, settings | thought, passes, time.perf_counter() - start, load_seconds)
+    drawn = [to_pil(one) for one in pictures]
+    return _deliver(arguments, drawn, settings | thought, passes, time.perf_counter() - start, load_seconds)
 
 
 def edit(arguments: Namespace) -> int:
     """`lightfusion edit IMAGE INSTRUCTION`."""
-    from ..images import resized_size
+    from ..images import resized_size, to_pil
     from ..sampling.skipping import Passes
+    from ..stored import put_back
 
-    drawing = Drawing(arguments)
-    image, *references = [picture(path) for path in (arguments.image, *arguments.reference)]
+    drawing, stored = Drawing(arguments), original(arguments.image)
+    image, references = stored.image(), [picture(path) for path in arguments.reference]
     if arguments.plan:
         return plan(arguments, drawing, [one.size for one in (image, *references)])
     check_output(arguments.output)
@@ -77,7 +80,8 @@ def edit(arguments: Namespace) -> int:
             guidance=guidance, on_step=watcher(bar, sampling), passes=passes, **thought,
         )  # fmt: skip
         bar.phase("Drawn")
-    return _deliver(arguments, pictures, settings | thought, passes, time.perf_counter() - start, load_seconds)
+    edited = [to_pil(one) if area is None else put_back(one, stored, area) for one in pictures]
+    return _deliver(arguments, edited, settings | thought, passes, time.perf_counter() - start, load_seconds)
 
 
 def steps_of(sampling: Sampling) -> int:
@@ -118,16 +122,14 @@ def _think(arguments: Namespace, model: LightFusion, images: Sequence[Image]) ->
 
 def _deliver(
     arguments: Namespace,
-    pictures: Tensor,
+    pictures: Sequence[Image | Stored],
     settings: dict[str, Any],
     passes: Passes,
     seconds: float,
     load_seconds: float,
 ) -> int:
-    from ..images import to_pil
-
     parameters = [{**settings, "seed": arguments.seed + index} for index in range(len(pictures))]
-    files = deliver(arguments.output, arguments.prompt, [to_pil(one) for one in pictures], parameters)
+    files = deliver(arguments.output, arguments.prompt, pictures, parameters)
     times = {"seconds": round(seconds, 3), "load_seconds": round(load_seconds, 3)}
     counts = {"passes": passes.as_dict()}
     tell(arguments.json, files, {"seed": arguments.seed, **times, **counts, "settings": settings})

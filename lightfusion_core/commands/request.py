@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ..pipeline import LightFusion
     from ..sampling.guidance import Guidance
     from ..sampling.loop import Sampling
+    from ..stored import Stored
 
 # Rule B29: what "think, then draw" was published with
 _THINK = {"text": 4.0, "image": 2.0, "renorm": "text_channel", "interval": (0.7, 1.0)}
@@ -125,29 +126,39 @@ def device_of(name: str) -> torch.device:
 
 
 def picture(path: str) -> Image:
-    """A picture file. Raises InputError for one that cannot be read, or is longer than 16:1."""
-    from ..images import check_aspect
-    from ..picture_files import load_image
+    """A picture file in RGB. Raises InputError for one that cannot be read, or is longer than 16:1."""
+    from ..modes import to_rgb
 
-    image = load_image(path)
-    check_aspect(*image.size)
-    return image
+    return to_rgb(original(path).image())
+
+
+def original(path: str) -> Stored:
+    """A picture file as it is; raises as `picture`."""
+    from ..images import check_aspect
+    from ..picture_files import load_stored
+
+    stored = load_stored(path)
+    check_aspect(*stored.image().size)
+    return stored
 
 
 def mask(path: str, size: tuple[int, int]) -> torch.Tensor:
-    """A mask file as (H, W) in 0..1, white where the picture of `size` (width, height) may change.
+    """A mask file as (H, W) in 0..1: white where the picture of `size` (width, height) may change, black or transparent
+    where it stays.
 
     Raises:
         InputError: not a picture, or of another size.
     """
-    from ..images import to_tensor
-    from ..picture_files import load_image
+    import torch
 
-    image = load_image(path)
+    from ..modes import to_mask
+    from ..picture_files import load_stored
+
+    image = load_stored(path).image()
     if image.size != size:
         found, wanted = (f"{width}x{height}" for width, height in (image.size, size))
         raise InputError(f"{path}: expected a mask of the picture's size, {wanted}, found {found}; resize the mask.")
-    return to_tensor(image.convert("L").convert("RGB"))[..., 0]
+    return torch.from_numpy(to_mask(image))
 
 
 def describe_drawing(

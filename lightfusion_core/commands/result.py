@@ -16,11 +16,13 @@ from ..errors import InputError, LightFusionError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ..stored import Stored
+
 _FOLDER = Path("output")
 
 
 def deliver(
-    output: str | None, prompt: str, pictures: Sequence[Image], parameters: Sequence[Mapping[str, Any]]
+    output: str | None, prompt: str, pictures: Sequence[Image | Stored], parameters: Sequence[Mapping[str, Any]]
 ) -> list[Path]:
     """Save a batch with its parameters: as named (-1, -2 ... for several), or in output/ after the prompt, beside what
     lies there already and what other runs save meanwhile. Gives the files.
@@ -39,7 +41,10 @@ def deliver(
 
 
 def _save(
-    files: Sequence[Path], pictures: Sequence[Image], parameters: Sequence[Mapping[str, Any]], new: bool = False
+    files: Sequence[Path],
+    pictures: Sequence[Image | Stored],
+    parameters: Sequence[Mapping[str, Any]],
+    new: bool = False,
 ) -> bool:
     """Save all, or with `new` none where a name is taken by then."""
     from ..picture_files import save_png

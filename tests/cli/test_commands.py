@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 from command_results import pixels, refusal
-from PIL import Image
+from PIL import Image, ImageCms
 
 from lightfusion_core.commands import console
 from lightfusion_core.commands.result import deliver
 from lightfusion_core.commands.sheet import contact_sheet
 from lightfusion_core.errors import InputError
-from lightfusion_core.picture_files import read_parameters
+from lightfusion_core.picture_files import load_stored, read_parameters, save_png
+from lightfusion_core.stored import Stored
 
 # generate
 
@@ -194,6 +195,26 @@ def test_edit_returns_the_pictures_size_and_keeps_what_the_mask_keeps(run, photo
     assert said["mask"] == "mask.png"
     assert said["denoise"] == 0.8
     assert (said["width"], said["height"]) == (96, 64)
+
+
+def test_edit_keeps_alpha_depth_and_profile(run) -> None:
+    """With strokes on a transparent layer as the mask, as painting programs write it; a batch keeps them in each."""
+    levels = np.random.default_rng(0).integers(0, 65536, (80, 100, 4)).astype(np.uint16)
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    save_png(Stored(levels, profile), "deep.png", {})
+    mask = Image.new("RGBA", (100, 80), (255, 255, 255, 0))
+    mask.paste((255, 255, 255, 255), (20, 10, 60, 50))
+    mask.save("mask.png")
+    line = ("edit", "deep.png", "make it blue", "--mask", "mask.png", "-o", "edited.png")
+    assert run(*line, "--batch", 2)[0] == 0
+    kept = np.asarray(mask)[..., 3] == 0
+    for name in ("edited-1.png", "edited-2.png"):
+        after = load_stored(name)
+        assert after.levels.dtype == np.uint16 and after.profile == profile
+        assert np.array_equal(after.levels[kept], levels[kept])
+        assert np.array_equal(after.levels[..., 3], levels[..., 3])
+        assert not np.array_equal(after.levels[~kept], levels[~kept])
+        assert read_parameters(name)["command"] == "edit"
 
 
 def test_edit_with_references_another_size_and_a_batch(run, photo: Path) -> None:
