@@ -215,6 +215,7 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
     add("--interval", type=_number, nargs=2, metavar=("LO", "HI"), help="noise levels with guidance, 0 to 1")
     _add_guidance_every(add)
     add("--negative", type=_text, metavar="PROMPT", help="what to lead away from")
+    add("--literal", action="store_true", help="read <|im_end|> and the like in the prompts as letters, not as marks")
     add("--plan", action="store_true", help="say how much memory that will take, load nothing and draw nothing")
     add("--think", action="store_true", help="let the model think in words first, then draw")
     add("--compile", action="store_true", help="compile the step with torch.compile: slow to start, then faster")

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from . import images
+from .checkpoints.generation_config import read_ends
 from .checkpoints.loader import layers_as_stored, load_generation, load_understanding, load_vae
 from .checkpoints.memory import held
 from .checkpoints.model import find_tokenizer, open_model, read_config
@@ -162,7 +163,7 @@ class LightFusion:
             load_understanding(checkpoint, config, dtype, home, text_layers, as_stored=mapped),
             load_generation(checkpoint, config, dtype, home, layers, attention, as_stored=mapped_too),
             load_vae(checkpoint, config, dtype, home) if checkpoint.names("vae") else None,
-            Tokenizer(found, config.special_tokens) if found else None,
+            Tokenizer(found, config.special_tokens, read_ends(checkpoint)) if found else None,
             device,
             offload,
         )
@@ -187,23 +188,28 @@ class LightFusion:
         negative_prompt: Prompt | None = None,
         system: str | None = None,
         thought: str | None = None,
+        literal: bool = False,
         max_extent: int | None = None,
     ) -> Conditioning:
         """The conditioning of a request, for any seed, step count, guidance and size.
 
         Args:
-            prompt: a text (taken literally; it may be empty), or token ids with the framing tokens.
+            prompt: a text (without weights; it may be empty), or token ids with the framing tokens.
             images: references in order, pictures or prepared `Reference`s.
             negative_prompt: what guidance leads away from; the model's own when None.
             system, thought: for "think, then draw" (rule B29): text before and after the prompt; the
                 negative branch then has no text at all.
+            literal: read what is spelled like a special token (<|im_end|>) in the prompts as letters, as is always done
+                in a thought, a question or a prompt to rewrite. Else it is that token, as the reference reads it, and
+                ends the text's part: say True where a text comes from others.
             max_extent: the longest side, in tokens, of a picture to come; the model's own when None.
         """
-        texts = [self._ids(text) for text in (system, prompt, thought) if text is not None]
+        given = ((system, False), (prompt, literal), (thought, True))
+        texts = [self._ids(text, as_letters) for text, as_letters in given if text is not None]
         negative: list[Sequence[int]] = []
         if system is None and thought is None:
             wanted = self.config.defaults.negative_prompt if negative_prompt is None else negative_prompt
-            negative.append(self._ids(wanted))
+            negative.append(self._ids(wanted, literal))
         references = self._references(images)
 
         def read() -> Conditioning:
@@ -292,6 +298,7 @@ class LightFusion:
         negative_prompt: Prompt | None = None,
         system: str | None = None,
         thought: str | None = None,
+        literal: bool = False,
         sampling: Sampling | None = None,
         guidance: Guidance | None = None,
         on_step: OnStep | None = None,
@@ -300,7 +307,9 @@ class LightFusion:
         """Text to images (B, H, W, 3) float32 in 0..1; see `encode` for the texts, `sample` for the rest."""
         self._check_task("generate")
         side = self.config.defaults.size
-        conditioning = self.encode(prompt, negative_prompt=negative_prompt, system=system, thought=thought)
+        conditioning = self.encode(
+            prompt, negative_prompt=negative_prompt, system=system, thought=thought, literal=literal
+        )
         latent = self.sample(
             conditioning, width or side, height or side, seed, sampling, guidance,
             batch=batch, on_step=on_step, passes=passes,
@@ -321,6 +330,7 @@ class LightFusion:
         negative_prompt: Prompt | None = None,
         system: str | None = None,
         thought: str | None = None,
+        literal: bool = False,
         sampling: Sampling | None = None,
         guidance: Guidance | None = None,
         on_step: OnStep | None = None,
@@ -343,7 +353,7 @@ class LightFusion:
         width, height = self.fit_size(width or ruled[0], height or ruled[1])
         prepared = [self.prepare(picture) for picture in (image, *references)]
         conditioning = self.encode(
-            instruction, prepared, negative_prompt=negative_prompt, system=system, thought=thought
+            instruction, prepared, negative_prompt=negative_prompt, system=system, thought=thought, literal=literal
         )
         latent_mask = None if mask is None else self._latent_mask(mask, width, height)
         latent = None
@@ -422,11 +432,11 @@ class LightFusion:
         """
         return images.fit_size(width, height, self.config)
 
-    def _ids(self, text: Prompt) -> Sequence[int]:
+    def _ids(self, text: Prompt, literal: bool) -> Sequence[int]:
         """The token ids of one text segment: bos, the raw string's ids, eos (rule B2)."""
         if not isinstance(text, str):
             return text
-        return self._tokenizer().segment(text)
+        return self._tokenizer().segment(text, literal)
 
     def _references(self, pictures: Sequence[Picture]) -> list[Reference]:
         return [picture if isinstance(picture, Reference) else self.prepare(picture) for picture in pictures]

@@ -89,7 +89,7 @@ class LightFusionThink(io.ComfyNode):
                     tooltip="rewrite: a detailed description takes the prompt's place. think: the prompt stays, and a "
                     "thought goes with it, as published.",
                 ),
-                *decoding_inputs(384, 0.3),
+                *decoding_inputs(2048, 0.0),
                 io.Vae.Input("vae", optional=True, tooltip="Needed with pictures in the mode think."),
                 *image_inputs(),
             ],

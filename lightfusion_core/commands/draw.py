@@ -46,7 +46,7 @@ def generate(arguments: Namespace) -> int:
     with progress("Reading the prompt", steps_of(sampling), quiet=arguments.quiet) as bar:
         pictures = model.generate(
             arguments.prompt, width=size[0], height=size[1], seed=arguments.seed, batch=arguments.batch,
-            negative_prompt=arguments.negative, sampling=sampling, guidance=guidance,
+            negative_prompt=arguments.negative, literal=arguments.literal, sampling=sampling, guidance=guidance,
             on_step=watcher(bar, sampling), passes=passes, **thought,
         )  # fmt: skip
         bar.phase("Drawn")
@@ -76,8 +76,8 @@ def edit(arguments: Namespace) -> int:
     with progress("Reading the pictures and the prompt", steps_of(sampling), quiet=arguments.quiet) as bar:
         pictures = model.edit(
             image, arguments.prompt, references=references, mask=area, width=size[0], height=size[1],
-            seed=arguments.seed, batch=arguments.batch, negative_prompt=arguments.negative, sampling=sampling,
-            guidance=guidance, on_step=watcher(bar, sampling), passes=passes, **thought,
+            seed=arguments.seed, batch=arguments.batch, negative_prompt=arguments.negative, literal=arguments.literal,
+            sampling=sampling, guidance=guidance, on_step=watcher(bar, sampling), passes=passes, **thought,
         )  # fmt: skip
         bar.phase("Drawn")
     edited = [to_pil(one) if area is None else put_back(one, stored, area) for one in pictures]

@@ -100,9 +100,9 @@ def _branches(
         for rule, token in ((config.vae_image, config.token_size), (config.vit_image, config.vision.token_size)):
             width, height = resized_size(*picture, rule)
             shared += (width // token) * (height // token) + 2
-    text = len(tokenizer.segment(arguments.prompt))
+    text = len(tokenizer.segment(arguments.prompt, arguments.literal))
     negative = config.defaults.negative_prompt if arguments.negative is None else arguments.negative
-    other = len(tokenizer.segment(negative))
+    other = len(tokenizer.segment(negative, arguments.literal))
     if arguments.think:
         text, other = text + len(tokenizer.segment(THINK_SYSTEM)) + THOUGHT.max_tokens + 2, 0
     count = drawing.guidance(config).branches(bool(pictures))

@@ -169,6 +169,7 @@ def describe_drawing(
     return {
         "prompt": arguments.prompt,
         "negative_prompt": None if arguments.think else negative,
+        "literal": arguments.literal,
         "width": size[0],
         "height": size[1],
         "batch": arguments.batch,

@@ -8,7 +8,8 @@ tower, and only for a coupled model.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import logging
+from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -20,6 +21,8 @@ from ..generation.context import ContextBuilder, SegmentKeys
 from .encoder import Encoder, Pass, Prefix, digest
 from .tokenizer import Tokenizer
 from .vision import Reference
+
+log = logging.getLogger(__name__)
 
 THINK_SYSTEM = (
     "You should first think about the planning process in the mind and then generate the image. \n"
@@ -72,8 +75,34 @@ class Decoding:
         return draw
 
 
-THOUGHT = Decoding(384, 0.3)
-"""How thoughts and rewritten prompts are written where nothing is said."""
+THOUGHT = Decoding(2048)
+"""How thoughts are written where nothing is said: as in the published runs, whose scripts ask for no sampling."""
+
+REWRITTEN = Decoding(384, 0.3)
+"""How prompts are rewritten where nothing is said."""
+
+
+class Repetition:
+    """Finds a text that goes round in a circle: the same tokens, at most 64, six times in a row and 96 tokens long.
+
+    So long a circle is not left any more, least of all by a greedy choice; lists and refrains are shorter.
+    """
+
+    _longest, _times, _least = 64, 6, 96
+
+    def __init__(self) -> None:
+        self._written: list[int] = []
+        self._same = [0] * (self._longest + 1)
+        """By the length of a circle, how many tokens equal the one that far before them, up to here."""
+
+    def found(self, token: int) -> bool:
+        """Take the next token; whether it closes a circle."""
+        self._written.append(token)
+        for length in range(1, min(self._longest, len(self._written) - 1) + 1):
+            self._same[length] = self._same[length] + 1 if self._written[-1 - length] == token else 0
+            if self._same[length] + length >= max(self._times * length, self._least):
+                return True
+        return False
 
 
 class FrozenWriter:
@@ -129,20 +158,24 @@ class BoundedWriter(Protocol):
     def __call__(self, ids: Sequence[int]) -> Tensor: ...
 
 
-def write(writer: Writer, start: Sequence[int], decoding: Decoding, stop: Sequence[int]) -> Iterator[int]:
-    """Token ids, one at a time: `start` is fed first, then every choice, until one of `stop` or the length.
+def write(writer: Writer, start: Sequence[int], decoding: Decoding, stop: Container[int]) -> Iterator[int]:
+    """Token ids, one at a time: `start` is fed first, then every choice, until one of `stop`, the length, or a text
+    that repeats itself without end, which is said in the log.
 
     Closing the iterator, or an exception where it is consumed, ends the run.
     """
     choose = decoding.chooser()
     for token in start[:-1]:
         writer([token])
-    token = start[-1]
-    for _ in range(decoding.max_tokens):
+    token, repetition = start[-1], Repetition()
+    for count in range(1, decoding.max_tokens + 1):
         token = choose(writer([token]))
         if token in stop:
             return
         yield token
+        if repetition.found(token):
+            log.warning("The text repeats itself and was stopped after %d tokens: ask in other words.", count)
+            return
 
 
 def stream_text(tokens: Iterator[int], tokenizer: Tokenizer) -> Iterator[str]:
@@ -200,7 +233,8 @@ class Answerer:
     """What one model writes: answers, thoughts, prompts rewritten.
 
     Every method returns the text in pieces, as it is written. The image prefix of the last chat is kept, so
-    that another question about the same pictures does not look at them again.
+    that another question about the same pictures does not look at them again. Questions and prompts are read
+    literally: what is spelled like a special token in them begins and ends no turn.
 
     Args:
         encoder: the model's own.
@@ -251,9 +285,24 @@ class Answerer:
         decoding: Decoding | None = None,
         on_token: OnToken | None = None,
     ) -> Iterator[str]:
-        """The thought before drawing, without leading newlines (rule B29). References need their latents."""
+        """The thought before drawing, without leading newlines (rule B29). References need their latents.
+
+        It ends where the model would have no positions left to draw with it.
+        """
         writer = self._writer([system, prompt], references)
-        return without_leading_newlines(self._written(writer, self._newline(), decoding or THOUGHT, on_token))
+        room = writer.room - len(self.tokenizer.segment(""))
+        pieces = without_leading_newlines(self._written(writer, self._newline(), decoding or THOUGHT, on_token))
+        return self._fitting(pieces, room)
+
+    def _fitting(self, pieces: Iterator[str], room: int) -> Iterator[str]:
+        """The pieces of a text of at most so many tokens, read anew."""
+        text = ""
+        for piece in pieces:
+            text += piece
+            # as many bytes as there is room for cannot be too many tokens
+            if len(text.encode("utf-8", "replace")) > room and len(self.tokenizer.encode(text, literal=True)) > room:
+                return
+            yield piece
 
     def rewrite(
         self,
@@ -264,7 +313,7 @@ class Answerer:
     ) -> Iterator[str]:
         """A detailed description in the place of a prompt, as the chat writes it."""
         request = f"{REWRITE_REQUEST}{REWRITE_REFERENCES if references else ''}\n{prompt}"
-        return stripped(self._written(*self.chat(request, references), decoding or THOUGHT, on_token))
+        return stripped(self._written(*self.chat(request, references), decoding or REWRITTEN, on_token))
 
     @torch.no_grad()
     def chat(self, question: str, references: Sequence[Reference] = ()) -> tuple[BoundedWriter, list[int]]:
@@ -273,14 +322,14 @@ class Answerer:
         Images come first in the user's turn. Everything is causal, ViT tokens too.
         """
         bos, eos = self.encoder.config.special_tokens.bos, self.encoder.config.special_tokens.eos
-        ids = self.tokenizer.encode(f"{question}{eos}\n{bos}assistant\n")
+        ids = [*self.tokenizer.encode(question, literal=True), *self.tokenizer.encode(f"{eos}\n{bos}assistant\n")]
         prefix = self._vlm.add_text(self._chat_images(references), ids[:-1])
         return FrozenWriter(self._vlm, prefix), ids[-1:]
 
     @torch.no_grad()
     def go_on(self, text: str, references: Sequence[Reference] = ()) -> tuple[BoundedWriter, list[int]]:
-        """The VLM after pictures and a raw text, without a template: all but its last token in a writer, and that
-        token. Everything is causal, ViT tokens too.
+        """The VLM after pictures and a raw text, without a template and with its special tokens: all but its last token
+        in a writer, and that token. Everything is causal, ViT tokens too.
 
         Raises:
             InputError: an empty text.
@@ -300,7 +349,7 @@ class Answerer:
         the model's positions."""
         # the last token that is chosen is not fed; a start that does not fit is refused by the writer
         length = min(decoding.max_tokens, max(1, writer.room - len(start) + 1))
-        tokens = write(writer, start, replace(decoding, max_tokens=length), (self.tokenizer.eos,))
+        tokens = write(writer, start, replace(decoding, max_tokens=length), self.tokenizer.ends)
         return tokens if on_token is None else _counted(tokens, on_token)
 
     def _chat_images(self, references: Sequence[Reference]) -> Prefix:
@@ -325,7 +374,8 @@ class Answerer:
         return end
 
     def _writer(self, texts: Sequence[str], references: Sequence[Reference]) -> BoundedWriter:
-        return open_writer(self.encoder, [self.tokenizer.segment(text) for text in texts], references, self.builder)
+        segments = [self.tokenizer.segment(text, literal=True) for text in texts]
+        return open_writer(self.encoder, segments, references, self.builder)
 
     def _written(
         self, writer: BoundedWriter, start: Sequence[int], decoding: Decoding, on_token: OnToken | None

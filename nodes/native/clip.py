@@ -110,16 +110,19 @@ class UnderstandingModel(nn.Module):
         return next((patcher for known in self.patchers if (patcher := known()) is not None), None)
 
     def encode(
-        self, clip: comfy.sd.CLIP, texts: Sequence[str], references: Sequence[Reference], negative: Sequence[str]
+        self,
+        clip: comfy.sd.CLIP,
+        texts: Sequence[Sequence[int]],
+        references: Sequence[Reference],
+        negative: Sequence[Sequence[int]],
     ) -> Conditioning:
-        """A whole request, under the patches of this CLIP. The last two are kept, so that another seed, size or
-        guidance encodes nothing, nor loads anything."""
-        key = (clip.patcher.patches_uuid, tuple(texts), tuple(negative), digest(references))
+        """A whole request, by the ids of its text segments, under the patches of this CLIP. The last two are kept, so
+        that another seed, size or guidance encodes nothing, nor loads anything."""
+        key = (clip.patcher.patches_uuid, tuple(map(tuple, texts)), tuple(map(tuple, negative)), digest(references))
         if key not in self.kept:
-            ids = self.tokens.segment
             clip.load_model()
             self._encode_with(clip.patcher)
-            made = self.encoder.encode([ids(text) for text in texts], references, [ids(text) for text in negative])
+            made = self.encoder.encode(texts, references, negative)
             _keep(self.kept, key, made.to(comfy.model_management.intermediate_device()), 2)
         return self.kept[key]
 

@@ -61,7 +61,7 @@ def to_tensor(branch: Branch, tokens: PromptTokens, patcher: comfy.model_patcher
         tokens, patcher: what it was encoded from.
     """
     states = [segment.hidden[-1] for segment in branch.segments]
-    shown = (states[-1] if states else branch.markers[0, -1]).unsqueeze(0)
+    shown = (states[-1] if states else branch.markers[0, -1]).unsqueeze(0).clone()  # a node may write into it
     setattr(shown, KEY, Carried(branch, tokens, patcher))
     return shown
 

@@ -65,8 +65,9 @@ def encode(
     if pictures and vae is None:
         raise InputError("Reference pictures need the VAE: wire the VAE of Load LightFusion into this node.")
     references = [prepare(picture, model, vae) for picture in pictures]
-    texts = [text for text in (system, prompt, thought) if text or text is prompt]
-    negative = [] if system or thought else [negative_prompt]
+    ids = model.tokens.segment
+    texts = [*([ids(system)] if system else []), ids(prompt), *([ids(thought, literal=True)] if thought else [])]
+    negative = [] if system or thought else [ids(negative_prompt)]
     conditionings = _conditionings(model, clip, texts, references, negative)
     if not (width and height):
         ruled = _own_size(model.config, pictures)
@@ -80,13 +81,13 @@ def encode(
 def _conditionings(
     model: UnderstandingModel,
     clip: comfy.sd.CLIP,
-    texts: Sequence[str],
+    texts: Sequence[Sequence[int]],
     references: Sequence[Reference],
-    negative: Sequence[str],
+    negative: Sequence[Sequence[int]],
 ) -> list[Any]:
-    """Positive, negative and no-image CONDITIONING."""
-    full = PromptTokens(tuple(map(model.tokens.segment, texts)), tuple(references))
-    instead = replace(full, texts=tuple(map(model.tokens.segment, negative)))
+    """Positive, negative and no-image CONDITIONING of text segments' ids."""
+    full = PromptTokens(tuple(texts), tuple(references))
+    instead = replace(full, texts=tuple(negative))
     tokens = (full, instead, replace(full, references=()))
     if clip.patcher.forced_hooks is not None:  # the host then encodes once for each of their times
         return [clip.encode_from_tokens_scheduled(part) for part in tokens]

@@ -11,6 +11,7 @@ import comfy.text_encoders
 import torch
 from comfy.model_patcher import ModelPatcher
 
+from ...lightfusion_core.checkpoints.generation_config import read_ends
 from ...lightfusion_core.checkpoints.loader import is_coupled
 from ...lightfusion_core.checkpoints.model import find_tokenizer, open_model, read_config
 from ...lightfusion_core.checkpoints.reader import Checkpoint
@@ -76,7 +77,8 @@ def load(
 
 def _clip(checkpoint: Checkpoint, config: ModelConfig, coupled: bool) -> comfy.sd.CLIP:
     file = find_tokenizer(checkpoint, None) or _shipped_tokenizer()
-    return load_clip(checkpoint, config, Tokenizer(file, config.special_tokens), coupled)
+    tokenizer = Tokenizer(file, config.special_tokens, read_ends(checkpoint))
+    return load_clip(checkpoint, config, tokenizer, coupled)
 
 
 def _model_again(choice: Choice, disable_dynamic: bool = False) -> ModelPatcher:

@@ -88,9 +88,9 @@ class TextTokens:
         text = _PLACE_OF_A_PICTURE.sub("", text) if references else text
         return PromptTokens((self.segment(text),), references, text, not options.get("skip_template", False))
 
-    def segment(self, text: str) -> list[int]:
-        """The ids of one text segment (rule B2)."""
-        return self.tokenizer.segment(text)
+    def segment(self, text: str, literal: bool = False) -> list[int]:
+        """The ids of one text segment (rule B2); see `Tokenizer.encode` for a literal one."""
+        return self.tokenizer.segment(text, literal)
 
     def decode(self, token_ids: list[int], skip_special_tokens: bool = True) -> str:
         """The text of ids that the model wrote."""

@@ -114,7 +114,7 @@ def think_then_draw() -> Blueprint:
         "reasoning",
     )
     outside = blueprint.takes(
-        prompt=("STRING", "a red circle"), mode=("COMBO", "think"), length=("INT", 384), width=("INT", 0),
+        prompt=("STRING", "a red circle"), mode=("COMBO", "think"), length=("INT", 2048), width=("INT", 0),
         height=("INT", 0), seed=("INT", 1), steps=("INT", STEPS), model=_MODEL,
     )  # fmt: skip
     model = _load(blueprint, outside)

@@ -86,6 +86,20 @@ def check_a_thought_goes_into_encode() -> None:
     assert not made[1][0][0].lightfusion.branch.segments
 
 
+def check_a_thought_is_letters() -> None:
+    """What a model thought ends no segment, whatever it spells; a prompt is read as the reference reads it."""
+    clip, size = load()[1], {"width": 64, "height": 64, "batch_size": 1}
+    spelled = "a<|im_end|>b"
+
+    def last(**texts: str) -> list[int]:
+        given = {"prompt": "c", "negative_prompt": "", **texts}
+        return node("LightFusionEncode", clip=clip, **given, **size)[0][0][0].lightfusion.tokens.texts[-1]
+
+    tokenizer = clip.cond_stage_model.tokens.tokenizer
+    assert last(thought=spelled) == tokenizer.segment(spelled, literal=True) != tokenizer.segment(spelled)
+    assert last(prompt=spelled) == tokenizer.segment(spelled)
+
+
 def check_text_is_sent_while_it_is_written() -> dict[str, int]:
     """Each message holds all text so far, and the last one is the answer."""
     with _messages() as sent:

@@ -53,6 +53,23 @@ def check_text_nodes_of_other_models_say_what_to_use() -> dict[str, int]:
     return {"told": told}
 
 
+def check_what_a_node_writes_into_is_not_what_is_kept() -> None:
+    """A CONDITIONING that some node changes in its place; the next one of the same request is what it was."""
+    size = {"width": 64, "height": 64, "batch_size": 1}
+
+    def made() -> list[Tensor]:
+        given = {"clip": load()[1], "prompt": PROMPT, "negative_prompt": NEGATIVE, **size}
+        return [conditioning[0][0] for conditioning in node("LightFusionEncode", **given)[:3]]
+
+    first = made()
+    wanted = [(tensor.clone(), tensor.lightfusion.branch.segments[0].hidden.clone()) for tensor in first]
+    for tensor in first:
+        tensor.zero_()
+    for tensor, (states, hidden) in zip(made(), wanted, strict=True):
+        assert torch.equal(tensor, states)
+        assert torch.equal(tensor.lightfusion.branch.segments[0].hidden, hidden)
+
+
 def check_settings_of_other_text_encoders_are_refused() -> None:
     """CLIP skip and T5's padding have no effect here, in stock nodes and in ours."""
     clip = load()[1]
