@@ -13,7 +13,7 @@ class Case:
     Attributes:
         within: how far each picture may be from that without the flags: the mean difference in 255ths.
         held: a dtype that weights of a part are then held in, or the attention that then runs.
-        needs: a package that the flag is of use with.
+        needs: a line of Python that runs where the flag is of use.
         quick: tried on the newest ComfyUI whenever tests run.
     """
 
@@ -61,9 +61,9 @@ CASES = (
     _case("--use-split-cross-attention", held={"attention": "attention_split"}),
     _case("--use-quad-cross-attention", held={"attention": "attention_sub_quad"}),
     _case("--use-pytorch-cross-attention", held={"attention": "attention_pytorch"}),
-    _case("--use-sage-attention", needs="sageattention"),
-    _case("--use-flash-attention", needs="flash_attn"),
-    _case("--use-ck-attention", needs="comfy_kitchen"),
+    _case("--use-sage-attention", needs="import sageattention"),
+    _case("--use-flash-attention", needs="import flash_attn"),
+    _case("--use-ck-attention", needs="import comfy_kitchen; assert comfy_kitchen.int8_attention_is_available()"),
     _case("--disable-xformers"),
     _case("--force-upcast-attention"),
     _case("--dont-upcast-attention"),

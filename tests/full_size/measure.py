@@ -1,6 +1,6 @@
 """One layout, measured in a process of its own: what opening, loading and running it take.
 
-    python -m tests.full_size.measure MODEL [UNDERSTANDING [VAE]] [--run]
+    python -m tests.full_size.measure MODEL [UNDERSTANDING [VAE]] [--run] [--convert FORM]
 
 Prints one line of JSON.
 """
@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import gc
 import json
+import shutil
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ import torch
 
 from lightfusion_core import Guidance, LightFusion, Reference, Sampling
 from lightfusion_core.bench.memory import PeakMemory
+from lightfusion_core.checkpoints.convert import FORMS, Converter
 from lightfusion_core.checkpoints.keys import PARTS
 from lightfusion_core.checkpoints.memory import fitting, own_bytes
 from lightfusion_core.checkpoints.model import open_model
@@ -37,6 +39,7 @@ def main() -> None:
     parser.add_argument("understanding", nargs="?", type=Path)
     parser.add_argument("vae", nargs="?", type=Path)
     parser.add_argument("--run", action="store_true", help="encode, draw, decode and edit as well")
+    parser.add_argument("--convert", choices=FORMS, help="write it anew beside the model; takes that much disk")
     options = parser.parse_args()
     parts = {"understanding": options.understanding, "vae": options.vae}
     rows = [_measured("inspect", lambda: inspect(options.model), 0)[0]]
@@ -48,6 +51,9 @@ def main() -> None:
     rows.append(row)
     if options.run:
         rows += _phases(model)
+    if options.convert:
+        del model
+        rows.append(_converted(options.model, options.vae, options.convert))
     print(json.dumps(rows))
 
 
@@ -62,6 +68,17 @@ def _measured(name: str, work: Callable[[], Any], bound: float) -> tuple[dict[st
     }  # fmt: skip
     gc.collect()
     return row, made
+
+
+def _converted(model: Path, vae: Path | None, form: str) -> dict[str, Any]:
+    """The row of a conversion: pieces pass through, so that the architecture asks for nothing."""
+    target = model.parent / "converted"
+    try:
+        return _measured(
+            f"convert to {form}", lambda: Converter(model, target, dtype=form, others={"vae": vae}).run(), 0
+        )[0]
+    finally:
+        shutil.rmtree(target, ignore_errors=True)
 
 
 def _phases(model: LightFusion) -> list[dict[str, Any]]:

@@ -258,5 +258,7 @@ def live_tensors() -> tuple[int, int]:
     """How many tensors there are, and the bytes of their storages."""
     gc.collect()
     tensors = [thing for thing in gc.get_objects() if isinstance(thing, Tensor)]
-    storages = {tensor.untyped_storage().data_ptr(): tensor.untyped_storage().nbytes() for tensor in tensors}
+    held = [tensor.untyped_storage() for tensor in tensors]
+    # what torch.compile has traced with holds no memory, and has no address
+    storages = {storage.data_ptr(): storage.nbytes() for storage in held if storage.device.type != "meta"}
     return len(tensors), sum(storages.values())
