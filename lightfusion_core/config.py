@@ -5,11 +5,14 @@ Everything that differs between two LightFusion models stands here and nowhere e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, fields
-from typing import Any
+import math
+from collections.abc import Iterator
+from dataclasses import MISSING, dataclass, field, fields
+from typing import Any, TypeVar
 
 from . import wan22
 from .errors import ConfigError
+from .texts import shortened
 
 NEGATIVE_PROMPT = (
     "Bright tones, overexposed, blurred details, subtitles, style, works, paintings, images, overall gray, "
@@ -23,6 +26,12 @@ TIMESTEPS = 1000
 
 TASKS = ("generate", "edit", "answer")
 
+_LAYERS, _WIDTH, _WIDER, _ROWS, _PIXELS = 512, 1 << 16, 1 << 18, 1 << 22, 1 << 15
+"""The most layers of a tower, channels of a stream, channels inside of a layer, rows of a table, pixels of a side."""
+
+_LONGEST = 1 << 14
+"""The most values of a list."""
+
 
 def check(condition: bool, message: str) -> None:
     """Raise ConfigError with `message` unless `condition` holds."""
@@ -30,35 +39,64 @@ def check(condition: bool, message: str) -> None:
         raise ConfigError(message)
 
 
-def _check_positive(section: Any, where: str) -> None:
-    """Refuse a size of zero or less: the checks that follow divide by them."""
+_Value = TypeVar("_Value")
+
+
+def _up_to(most: float, default: _Value = MISSING) -> _Value:  # type: ignore[assignment]  # as dataclasses declare it
+    """A field whose numbers, all of those that it holds, are at most `most`.
+
+    The limits leave room for models many times as large as any that is known. What lies beyond is no model: it would
+    take minutes to build, or all memory, before anybody could say what is wrong.
+    """
+    named: Any = {} if default is MISSING else {"default": default}
+    return field(metadata={"most": most}, **named)
+
+
+def _check_numbers(section: Any, where: str, *, signed: tuple[str, ...] = ()) -> None:
+    """Refuse what is no number, beyond its field's limit, or zero or less: the checks that follow divide by them.
+
+    Args:
+        signed: fields whose numbers may be zero or less.
+    """
     for item in fields(section):
-        value = getattr(section, item.name)
-        if isinstance(value, int | float):
-            check(value > 0, f"{where}: {item.name} must be above 0, found {value}.")
+        for value in _numbers(getattr(section, item.name)):
+            said, most = f"found {shortened(value)}", item.metadata.get("most", math.inf)
+            check(value == value, f"{where}: {item.name} must be a number, {said}.")
+            check(item.name in signed or value > 0, f"{where}: {item.name} must be above 0, {said}.")
+            check(abs(value) <= most, f"{where}: {item.name} must be at most {most:,}, {said}.")
+
+
+def _numbers(value: Any) -> Iterator[float]:
+    """The numbers of a field, those in lists too."""
+    if isinstance(value, tuple):
+        check(len(value) <= _LONGEST, f"A list of the configuration has {len(value):,} values, more than {_LONGEST:,}.")
+        for item in value:
+            yield from _numbers(item)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield value
 
 
 @dataclass(frozen=True, slots=True)
 class TextConfig:
     """The language side of Qwen2.5-VL. Defaults: the 7B model."""
 
-    vocab_size: int = 152064
-    hidden_size: int = 3584
-    intermediate_size: int = 18944
-    num_hidden_layers: int = 28
-    num_attention_heads: int = 28
-    num_key_value_heads: int = 4
-    max_position_embeddings: int = 32768
-    rms_norm_eps: float = 1e-6
-    rope_theta: float = 1e6
-    mrope_section: tuple[int, int, int] = (16, 24, 24)
+    vocab_size: int = _up_to(_ROWS, 152064)
+    hidden_size: int = _up_to(_WIDTH, 3584)
+    intermediate_size: int = _up_to(_WIDER, 18944)
+    num_hidden_layers: int = _up_to(_LAYERS, 28)
+    num_attention_heads: int = _up_to(1024, 28)
+    num_key_value_heads: int = _up_to(1024, 4)
+    max_position_embeddings: int = _up_to(1 << 24, 32768)
+    rms_norm_eps: float = _up_to(1e-2, 1e-6)
+    rope_theta: float = _up_to(1e12, 1e6)
+    mrope_section: tuple[int, int, int] = _up_to(1024, (16, 24, 24))
 
     @property
     def head_dim(self) -> int:
         return self.hidden_size // self.num_attention_heads
 
     def __post_init__(self) -> None:
-        _check_positive(self, "text_config")
+        _check_numbers(self, "text_config")
         check(
             self.hidden_size % self.num_attention_heads == 0,
             f"text_config: hidden_size {self.hidden_size} is not a multiple of its {self.num_attention_heads} heads.",
@@ -78,17 +116,17 @@ class TextConfig:
 class VisionConfig:
     """The vision tower of Qwen2.5-VL. Defaults: the 7B model."""
 
-    depth: int = 32
-    hidden_size: int = 1280
-    intermediate_size: int = 3420
-    num_heads: int = 16
-    in_channels: int = 3
-    patch_size: int = 14
-    temporal_patch_size: int = 2
-    spatial_merge_size: int = 2
-    window_size: int = 112
-    out_hidden_size: int = 3584
-    fullatt_block_indexes: tuple[int, ...] = (7, 15, 23, 31)
+    depth: int = _up_to(_LAYERS, 32)
+    hidden_size: int = _up_to(_WIDTH, 1280)
+    intermediate_size: int = _up_to(_WIDER, 3420)
+    num_heads: int = _up_to(1024, 16)
+    in_channels: int = _up_to(64, 3)
+    patch_size: int = _up_to(256, 14)
+    temporal_patch_size: int = _up_to(16, 2)
+    spatial_merge_size: int = _up_to(16, 2)
+    window_size: int = _up_to(_PIXELS, 112)
+    out_hidden_size: int = _up_to(_WIDTH, 3584)
+    fullatt_block_indexes: tuple[int, ...] = _up_to(_LAYERS, (7, 15, 23, 31))
 
     @property
     def token_size(self) -> int:
@@ -96,7 +134,7 @@ class VisionConfig:
         return self.patch_size * self.spatial_merge_size
 
     def __post_init__(self) -> None:
-        _check_positive(self, "vision_config")
+        _check_numbers(self, "vision_config", signed=("fullatt_block_indexes",))
         head = self.hidden_size // self.num_heads
         check(
             self.hidden_size % self.num_heads == 0 and head % 4 == 0,
@@ -107,30 +145,35 @@ class VisionConfig:
             all(0 <= i < self.depth for i in self.fullatt_block_indexes),
             f"vision_config: fullatt_block_indexes {self.fullatt_block_indexes} go beyond the depth, {self.depth}.",
         )
+        check(
+            self.window_size >= self.token_size,
+            f"vision_config: window_size must be at least one token, {self.token_size} pixels, found "
+            f"{self.window_size}.",
+        )
 
 
 @dataclass(frozen=True, slots=True)
 class DiTConfig:
     """The Wan diffusion transformer. Defaults: Wan2.2 TI2V-5B."""
 
-    dim: int = 3072
-    num_layers: int = 30
-    num_heads: int = 24
-    ffn_dim: int = 14336
-    in_dim: int = 48
-    out_dim: int = 48
-    patch_size: int = 2
-    freq_dim: int = 256
-    text_dim: int = 4096
-    text_len: int = 512
-    eps: float = 1e-6
+    dim: int = _up_to(_WIDTH, 3072)
+    num_layers: int = _up_to(_LAYERS, 30)
+    num_heads: int = _up_to(1024, 24)
+    ffn_dim: int = _up_to(_WIDER, 14336)
+    in_dim: int = _up_to(1024, 48)
+    out_dim: int = _up_to(1024, 48)
+    patch_size: int = _up_to(16, 2)
+    freq_dim: int = _up_to(1 << 14, 256)
+    text_dim: int = _up_to(_WIDTH, 4096)
+    text_len: int = _up_to(1 << 14, 512)
+    eps: float = _up_to(1e-2, 1e-6)
 
     @property
     def head_dim(self) -> int:
         return self.dim // self.num_heads
 
     def __post_init__(self) -> None:
-        _check_positive(self, "vgen_config")
+        _check_numbers(self, "vgen_config")
         check(
             self.dim % self.num_heads == 0 and self.head_dim % 2 == 0,
             f"vgen_config: dim {self.dim} over {self.num_heads} heads must give an even head size.",
@@ -146,13 +189,13 @@ class DiTConfig:
 class FusionConfig:
     """The multimodal self-attention layers between the two towers."""
 
-    num_layers: int = 29
-    hidden_size: int = 3072
-    num_attention_heads: int = 24
-    eps: float = 1e-6
+    num_layers: int = _up_to(_LAYERS, 29)
+    hidden_size: int = _up_to(_WIDTH, 3072)
+    num_attention_heads: int = _up_to(1024, 24)
+    eps: float = _up_to(1e-2, 1e-6)
 
     def __post_init__(self) -> None:
-        _check_positive(self, "fusion")
+        _check_numbers(self, "fusion")
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,17 +206,17 @@ class VAEConfig:
     `preview_factors` is a (channels, 3) matrix from a normalised latent to RGB in -1..1, for previews.
     """
 
-    base_dim: int = 160
-    decoder_base_dim: int = 256
-    z_dim: int = 48
-    dim_mult: tuple[int, ...] = (1, 2, 4, 4)
-    num_res_blocks: int = 2
+    base_dim: int = _up_to(1 << 12, 160)
+    decoder_base_dim: int = _up_to(1 << 12, 256)
+    z_dim: int = _up_to(1024, 48)
+    dim_mult: tuple[int, ...] = _up_to(64, (1, 2, 4, 4))
+    num_res_blocks: int = _up_to(64, 2)
     temporal_downsample: tuple[bool, ...] = (False, True, True)
-    patch_size: int = 2
-    mean: tuple[float, ...] = wan22.LATENT_MEAN
-    std: tuple[float, ...] = wan22.LATENT_STD
-    preview_factors: tuple[tuple[float, ...], ...] = wan22.PREVIEW_FACTORS
-    preview_bias: tuple[float, ...] = wan22.PREVIEW_BIAS
+    patch_size: int = _up_to(16, 2)
+    mean: tuple[float, ...] = _up_to(1e4, wan22.LATENT_MEAN)
+    std: tuple[float, ...] = _up_to(1e4, wan22.LATENT_STD)
+    preview_factors: tuple[tuple[float, ...], ...] = _up_to(1e4, wan22.PREVIEW_FACTORS)
+    preview_bias: tuple[float, ...] = _up_to(1e4, wan22.PREVIEW_BIAS)
 
     @property
     def stride(self) -> int:
@@ -181,7 +224,7 @@ class VAEConfig:
         return self.patch_size * 2 ** (len(self.dim_mult) - 1)
 
     def __post_init__(self) -> None:
-        _check_positive(self, "vae_config")
+        _check_numbers(self, "vae_config", signed=("mean", "preview_factors", "preview_bias"))
         for name in ("mean", "std"):
             found = len(getattr(self, name))
             check(found == self.z_dim, f"vae_config: {name} needs {self.z_dim} values, one a channel, found {found}.")
@@ -198,6 +241,10 @@ class VAEConfig:
             f"vae_config: temporal_downsample needs {len(self.dim_mult) - 1} values, "
             f"found {len(self.temporal_downsample)}.",
         )
+        check(0 < len(self.dim_mult) <= 8, f"vae_config: dim_mult needs 1 to 8 values, found {len(self.dim_mult)}.")
+
+
+_ID_FIELDS = ("bos_token_id", "eos_token_id", "sov_token_id", "eov_token_id", "newline_token_ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,11 +255,18 @@ class SpecialTokens:
     eos: str = "<|im_end|>"
     sov: str = "<|vision_start|>"
     eov: str = "<|vision_end|>"
-    bos_token_id: int = 151644
-    eos_token_id: int = 151645
-    sov_token_id: int = 151652
-    eov_token_id: int = 151653
-    newline_token_ids: tuple[int, ...] = (198,)
+    bos_token_id: int = _up_to(_ROWS, 151644)
+    eos_token_id: int = _up_to(_ROWS, 151645)
+    sov_token_id: int = _up_to(_ROWS, 151652)
+    eov_token_id: int = _up_to(_ROWS, 151653)
+    newline_token_ids: tuple[int, ...] = _up_to(_ROWS, (198,))
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "special_token_ids", signed=_ID_FIELDS)
+        found = min(
+            (self.bos_token_id, self.eos_token_id, self.sov_token_id, self.eov_token_id, *self.newline_token_ids)
+        )
+        check(found >= 0, f"special_token_ids: an id is 0 or more, found {found}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,26 +274,31 @@ class SizeRule:
     """How a picture's sides are chosen (rule B23), in pixels: the long side at most `max`, the short
     one at least `min`, both multiples of `stride`, the area at most `max_area`."""
 
-    max: int
-    min: int
-    stride: int
-    max_area: int = 1806336
+    max: int = _up_to(_PIXELS)
+    min: int = _up_to(_PIXELS)
+    stride: int = _up_to(1 << 12)
+    max_area: int = _up_to(1 << 28, 1806336)
 
     def __post_init__(self) -> None:
-        _check_positive(self, "size rule")
+        _check_numbers(self, "size rule")
+        check(self.min <= self.max, f"size rule: min {self.min} must not be above max {self.max}.")
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
     """What a request that names nothing gets: the published settings of this model."""
 
-    size: int = 1024
-    max_size: int = 2048
-    steps: int = 50
-    shift: float = 4.0
-    text_guidance: float = 3.0
-    image_guidance: float = 1.0
+    size: int = _up_to(_PIXELS, 1024)
+    max_size: int = _up_to(_PIXELS, 2048)
+    steps: int = _up_to(TIMESTEPS, 50)
+    shift: float = _up_to(1e4, 4.0)
+    text_guidance: float = _up_to(1e4, 3.0)
+    image_guidance: float = _up_to(1e4, 1.0)
     negative_prompt: str = NEGATIVE_PROMPT
+
+    def __post_init__(self) -> None:
+        _check_numbers(self, "defaults", signed=("text_guidance", "image_guidance"))
+        check(self.size <= self.max_size, f"defaults: size {self.size} must not be above max_size {self.max_size}.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,7 +320,7 @@ class ModelConfig:
     vit_image: SizeRule = SizeRule(532, 224, 28)
     defaults: Defaults = field(default_factory=Defaults)
     tasks: tuple[str, ...] = TASKS
-    max_extent: int = 64
+    max_extent: int = _up_to(512, 64)
 
     @property
     def token_size(self) -> int:
@@ -273,7 +332,8 @@ class ModelConfig:
         return max(1, round(side / self.token_size)) * self.token_size
 
     def __post_init__(self) -> None:
-        check(self.max_extent > 0, f"max_extent must be above 0, found {self.max_extent}.")
+        _check_numbers(self, "the configuration")
+        check(0 < len(self.name) <= 200, f"name must have 1 to 200 characters, found {len(self.name)}.")
         unknown = [task for task in self.tasks if task not in TASKS]
         check(not unknown, f"tasks: there is no task {', '.join(unknown)}: choose of {', '.join(TASKS)}.")
         deepest = max(self.text.num_hidden_layers, self.dit.num_layers) - 1

@@ -24,6 +24,7 @@ from .config import (
     check,
 )
 from .errors import ConfigError
+from .texts import parse_json, shortened
 
 _Section = TypeVar("_Section")
 
@@ -52,8 +53,8 @@ def config_from_json(text: str) -> ModelConfig:
         ConfigError: not JSON, a value of the wrong kind, or parts that do not fit together.
     """
     try:
-        data = json.loads(text)
-    except json.JSONDecodeError as error:
+        data = parse_json(text)
+    except ValueError as error:
         raise ConfigError(f"The model configuration is not JSON: {error}.") from None
     check(isinstance(data, dict), "The model configuration must be a JSON object.")
     return config_from_dict(data)
@@ -73,7 +74,7 @@ def config_from_dict(data: Mapping[str, Any]) -> ModelConfig:
     patch = dit.get("patch_size")
     if isinstance(patch, list | tuple):
         flat = len(patch) == 3 and patch[0] == 1 and patch[1] == patch[2]
-        check(flat, f"vgen_config: patch_size must be [1, p, p], found {patch}.")
+        check(flat, f"vgen_config: patch_size must be [1, p, p], found {shortened(patch)}.")
         dit["patch_size"] = patch[-1]
     large = ModelConfig()
     return ModelConfig(
@@ -103,7 +104,7 @@ def config_from_file(path: Path) -> ModelConfig:
 def _object(data: Mapping[str, Any], where: str) -> Mapping[str, Any]:
     """A section of the JSON; empty where there is none."""
     section = data.get(where, {})
-    check(isinstance(section, Mapping), f"{where} must be a JSON object, found {section!r}.")
+    check(isinstance(section, Mapping), f"{where} must be a JSON object, found {shortened(section)}.")
     return section
 
 
@@ -126,10 +127,10 @@ def _known(base: object, values: Mapping[str, Any], where: str) -> dict[str, Any
             value, default = values[item.name], getattr(base, item.name)
             try:
                 known[item.name] = _like(value, default)
-            except TypeError:
+            except (TypeError, OverflowError):
                 kind = type(default[0] if isinstance(default, tuple) else default).__name__
                 kind = f"a list of {kind}" if isinstance(default, tuple) else f"of type {kind}"
-                raise ConfigError(f"{where}: {item.name} must be {kind}, found {value!r}.") from None
+                raise ConfigError(f"{where}: {item.name} must be {kind}, found {shortened(value)}.") from None
     return known
 
 

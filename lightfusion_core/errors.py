@@ -9,9 +9,15 @@ LightFusionError
 `-- DeviceMemoryError  a request for which the device's memory does not suffice
 """
 
+from .texts import printable
+
 
 class LightFusionError(Exception):
-    """Base of everything that the engine raises on purpose."""
+    """Base of everything that the engine raises on purpose. Names out of files stand in messages, so these are made
+    fit to be shown."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(printable(message))
 
 
 class ConfigError(LightFusionError):

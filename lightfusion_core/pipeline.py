@@ -17,7 +17,7 @@ from . import images
 from .checkpoints.generation_config import read_ends
 from .checkpoints.loader import layers_as_stored, load_generation, load_understanding, load_vae
 from .checkpoints.memory import held
-from .checkpoints.model import find_tokenizer, open_model, read_config
+from .checkpoints.model import find_tokenizer, open_model, read_config, require_vocabulary
 from .conditioning import Conditioning
 from .config import ModelConfig
 from .errors import CapabilityError, InputError
@@ -153,6 +153,8 @@ class LightFusion:
         how = held(checkpoint, device, home, dtype)
         dtype, mapped = how.dtype, how.as_stored
         found = find_tokenizer(checkpoint, tokenizer)
+        words = Tokenizer(found, config.special_tokens, read_ends(checkpoint)) if found else None
+        require_vocabulary(words, config)
         kept = how.keeps_fp8 or mapped
         mapped_too = mapped and layers is TorchLayers  # other layers may not cast
         if kept and layers is TorchLayers:
@@ -163,7 +165,7 @@ class LightFusion:
             load_understanding(checkpoint, config, dtype, home, text_layers, as_stored=mapped),
             load_generation(checkpoint, config, dtype, home, layers, attention, as_stored=mapped_too),
             load_vae(checkpoint, config, dtype, home) if checkpoint.names("vae") else None,
-            Tokenizer(found, config.special_tokens, read_ends(checkpoint)) if found else None,
+            words,
             device,
             offload,
         )

@@ -23,17 +23,21 @@ from torch import nn
 
 from .. import __version__
 from ..config_json import config_to_json
+from ..documents import read_document
 from ..errors import CheckpointError, InputError
 from ..generation.tower import keeps_float32
 from ..understanding.tokenizer import Tokenizer
+from .checks import not_finite, require_fit
 from .files import DTYPES
 from .keys import CONFIG, PARTS, TOKENIZER, published
-from .loader import UNUSED_IN_FROZEN, build_generation, build_understanding, build_vae, is_coupled, require_fit
-from .model import find_tokenizer, open_model, read_config
+from .loader import UNUSED_IN_FROZEN, build_generation, build_understanding, build_vae, is_coupled
+from .model import find_tokenizer, open_model, read_config, require_vocabulary
+from .places import ENDING, weights_in
 from .quantise import Error, quantise, scale_for, takes_fp8
 from .report import readable_bytes
+from .staging import Staging
 from .values import largest, workers
-from .writer import Planned, Staging, Writer
+from .writer import Planned, Writer
 
 FORMS = ("bf16", "fp8")
 UNDERSTANDING = ("keep", "separate", "drop")
@@ -41,7 +45,8 @@ MEASURES = ("sample", "all")
 WHOLE, GENERATION, UNDERSTANDING_FILE, VAE = (
     f"{name}.safetensors" for name in ("model", "generation", "understanding", "vae")
 )
-_OURS = (WHOLE, GENERATION, UNDERSTANDING_FILE, VAE)
+_OURS = (WHOLE, GENERATION, UNDERSTANDING_FILE, VAE, CONFIG, TOKENIZER)
+"""Names that a conversion gives, of which an earlier one's are replaced."""
 _MARKER = "scaled_fp8"
 _PIECE = 1 << 20
 """Numbers that pass through at a time: each is looked at several times, and stays in the processor's cache."""
@@ -156,16 +161,12 @@ class Converter:
         if measure not in MEASURES:
             raise InputError(f"measure must be one of {', '.join(MEASURES)}, found {measure!r}.")
         self.measure = measure
-        self.dtype, self.target = dtype, Path(target).expanduser()
+        self.dtype, self.target, self._force = dtype, Path(target).expanduser(), force
         self.checkpoint = open_model(source, complete=False, **(others or {}))
-        _check_target(self.target, self.checkpoint.path, self.checkpoint.used_files(), force)
+        self._check_target()
         self.config = read_config(self.checkpoint)
         self.coupled = is_coupled(self.checkpoint)
-        found = find_tokenizer(self.checkpoint, tokenizer)
-        if isinstance(found, Path):
-            is_file = found.is_file()
-            found = found.read_bytes() if is_file else Tokenizer(found, self.config.special_tokens).json()
-        self.tokenizer = found
+        self.tokenizer = self._tokenizer_json(tokenizer)
         if understanding in ("keep", "separate") and not self.checkpoint.names("understanding"):
             raise CheckpointError(
                 f"{self.checkpoint.path} has no understanding tower to {understanding}: leave that out, or name a "
@@ -181,11 +182,12 @@ class Converter:
         return sum(map(len, self._files.values()))
 
     def run(self, on_tensor: OnTensor | None = None) -> Conversion:
-        """Write everything, or nothing.
+        """Write everything, or nothing: the target is then the new folder, or what it was before.
 
         Raises:
-            InputError: the disk is full, or the target may not be written.
-            CheckpointError: a tensor that cannot be read, or holds NaN or infinity.
+            InputError: the disk is full, or the target may not be written, or another conversion writes it.
+            CheckpointError: a tensor that cannot be read, or holds NaN or infinity; a source that is not the same any
+                more.
         """
         done = Conversion(
             self.checkpoint.path, self.target, self.dtype, self.coupled, self._left_out(), measured=self.measure
@@ -193,10 +195,11 @@ class Converter:
         metadata = {"format": "pt", "made_by": f"lightfusion convert {__version__}"}
         plans = {file: list(self._planned(items)) for file, items in self._files.items()}
         with Staging(self.target) as staging:
+            self._check_target()  # once more: another conversion may have ended meanwhile
             staging.check_space(sum(planned.size for plan in plans.values() for planned in plan))
             for file, items in self._files.items():
                 with staging.open(file, plans[file], metadata) as writer, workers() as pool:
-                    written = pool.map(partial(self._write, writer), items)
+                    written = pool.map(partial(self._write, staging, writer), items)
                     for item, error in zip(items, written, strict=True):
                         done.errors.append(error)
                         if on_tensor is not None:
@@ -205,8 +208,20 @@ class Converter:
             staging.write(CONFIG, config_to_json(self.config).encode())
             if self.tokenizer is not None:
                 staging.write(TOKENIZER, self.tokenizer)
-            staging.commit([name for name in _OURS if name not in self._files])
+            self.checkpoint.require_unchanged()
+            staging.commit(_OURS)
         return done
+
+    def _tokenizer_json(self, named: str | Path | None) -> bytes | None:
+        """The content of a tokenizer.json that this model takes."""
+        found = find_tokenizer(self.checkpoint, named)
+        if found is None:
+            return None
+        made = Tokenizer(found, self.config.special_tokens)
+        require_vocabulary(made, self.config)
+        if isinstance(found, Path):
+            return read_document(found) if found.is_file() else made.json()
+        return found
 
     def _check_parts(self) -> None:
         """Every part that is written must be whole: what is missing would be missed much later."""
@@ -269,7 +284,10 @@ class Converter:
         if any(item.dtype == "F8_E4M3" for item in items):
             yield Planned(_MARKER, "F8_E4M3", (0,))
 
-    def _write(self, writer: Writer, item: _Item) -> LayerError:
+    def _check_target(self) -> None:
+        _check_target(self.target, self.checkpoint.path, self.checkpoint.used_files(), self._force)
+
+    def _write(self, staging: Staging, writer: Writer, item: _Item) -> LayerError:
         stored, scale = self.checkpoint.storage(item.part, item.name)
         # What is in its form already passes as it is: quantising again would only lose
         kept = stored == item.dtype
@@ -280,6 +298,7 @@ class Converter:
             writer.write(_scale_name(item), torch.tensor(factor))
         error, start = Error(whole=self.measure == "all"), 0
         for piece in self.checkpoint.pieces(item.part, item.name, _PIECE, scaled=not kept):
+            staging.check_stop()
             self._require_finite(item, largest(piece))
             made = piece
             if not kept:
@@ -296,8 +315,7 @@ class Converter:
 
     def _require_finite(self, item: _Item, number: float) -> None:
         if not math.isfinite(number):
-            entry = self.checkpoint.entries[item.part, item.name]
-            raise CheckpointError(f"{entry.file}: {entry.name} holds NaN or infinity: the file is damaged.")
+            raise not_finite(self.checkpoint.entries[item.part, item.name])
 
 
 def _scale_name(item: _Item) -> str:
@@ -306,17 +324,27 @@ def _scale_name(item: _Item) -> str:
 
 def _check_target(target: Path, source: Path, files: Sequence[Path], force: bool) -> None:
     """Refuse a place where something would be lost or mixed up. Raises InputError."""
-    if target.suffix == ".safetensors" or (target.exists() and not target.is_dir()):
-        raise InputError(f"{target}: expected a folder to write the parts to; name a folder.")
-    place = target.resolve()
-    roots = {file.resolve().parent for file in files}
-    roots |= {source.resolve()} if source.is_dir() else set()
+    try:
+        if target.suffix.lower() == ENDING or (target.exists() and not target.is_dir()):
+            raise InputError(f"{target}: expected a folder to write the parts to; name a folder.")
+        place = target.resolve()
+        roots = {file.resolve().parent for file in files}
+        roots |= {source.resolve()} if source.is_dir() else set()
+        held = sorted(file.name for file in target.iterdir()) if target.is_dir() else []
+        foreign = [
+            str(file.relative_to(target)) for file in (weights_in(target) if held else [])
+            if file.parent != target or file.name not in _OURS
+        ]  # fmt: skip
+        folders = [name for name in held if name in _OURS and not (target / name).is_file()]
+    except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a name with a zero byte
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{target} cannot be used ({reason}): choose another folder.") from None
     if any(place == root or root in place.parents or place in root.parents for root in roots):
         raise InputError(f"{target} is where the source lies: name a folder outside of {source}.")
-    held = sorted(file.name for file in target.iterdir()) if target.is_dir() else []
     if held and not force:
         raise InputError(f"{target} exists and is not empty (first: {held[0]}): choose another, or add --force.")
-    foreign = [name for name in held if name.endswith(".safetensors") and name not in _OURS]
+    if folders:
+        raise InputError(f"{target / folders[0]} is no file and would be lost: remove it, or choose another folder.")
     if foreign:
         raise InputError(
             f"{target} holds {foreign[0]}, which no conversion wrote and which would be taken for a part of the "

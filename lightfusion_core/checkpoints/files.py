@@ -1,12 +1,10 @@
-"""Which safetensors files a path stands for, and one such file with its tensors."""
+"""One safetensors file with its tensors, mapped from it or read."""
 
 from __future__ import annotations
 
-import json
 import mmap
 import sys
 import warnings
-from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..documents import LARGEST
 from ..errors import CheckpointError
-from .header import ELEMENT_SIZES, Header, read_header
+from ..mistaken import unfinished
+from ..texts import parse_json
+from .header import ELEMENT_SIZES, Entry, Header, read_header, state_of
 
-_INDEX = ".safetensors.index.json"
 DTYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -31,28 +31,56 @@ DTYPES = {
 _READ = {**DTYPES, "U8": torch.uint8}
 """The same for all that is read: some files say beside a weight, in bytes, how it is quantised."""
 
-_PICKLES = (".pt", ".pth", ".bin", ".ckpt")
+UNMAPPED = "load it unmapped, into memory of its own (mapped=False, --no-mmap; ComfyUI's --disable-mmap)"
+"""What to do where mapping is the trouble."""
+
 _NO_RESERVE = getattr(mmap, "MAP_NORESERVE", 0x4000 if sys.platform == "linux" else 0)  # Python names it from 3.13 on
 
 
 class TensorFile:
-    """One safetensors file: its header at once, its tensors mapped from it when they are asked for."""
+    """One safetensors file: its header at once, its tensors mapped from it when they are asked for.
 
-    def __init__(self, header: Header) -> None:
-        self.path, self.header = header.file, header
+    Args:
+        mapped: else they are read, into memory of this process's own.
+    """
+
+    def __init__(self, header: Header, mapped: bool = True) -> None:
+        self.path, self.header, self.mapped = header.file, header, mapped
         self._mapped: mmap.mmap | None = None
 
     @classmethod
-    def open(cls, path: Path) -> TensorFile:
+    def open(cls, path: Path, mapped: bool = True) -> TensorFile:
         """Read the header of a whole file.
 
         Raises:
-            CheckpointError: not safetensors, damaged, or cut off.
+            CheckpointError: not safetensors, damaged, cut off, or still being downloaded.
         """
-        header = read_header(path)
-        if header.fault:
-            raise CheckpointError(header.fault)
-        return cls(header)
+        file = cls(read_header(path), mapped)
+        if file.fault:
+            raise CheckpointError(file.fault)
+        return file
+
+    @cached_property
+    def fault(self) -> str | None:
+        """What is wrong with the file as a whole, if anything is, as far as its header says."""
+        if self.header.fault:
+            return self.header.fault
+        if (note := unfinished(self.path)) is not None:
+            return (
+                f"{self.path} is a download that has not ended, as {note.name} beside it says: let it end, or delete "
+                "that if you know that the file is whole."
+            )
+        return self._librarys_fault()
+
+    def changed(self) -> str | None:
+        """How the file is another than when its header was read; None where it is the same."""
+        try:
+            now = state_of(self.path.stat())
+        except OSError:
+            return "is gone"
+        if now == self.header.state:
+            return None
+        return f"had {self.header.found:,} bytes and has {now[0]:,}" if now[0] != self.header.found else "has changed"
 
     @cached_property
     def siblings(self) -> dict[str, list[str]]:
@@ -74,27 +102,26 @@ class TensorFile:
         if said is None:
             return {}
         try:
-            return dict(json.loads(said)["layers"])
+            return dict(parse_json(said)["layers"])
         except (ValueError, TypeError, KeyError):
             raise CheckpointError(
                 f"{self.path} says how it is quantised in a form that is not known: use a bf16 or a scaled fp8 file."
             ) from None
 
     def tensor(self, name: str) -> Tensor:
-        """One tensor, sharing the file's mapped memory.
+        """One tensor, sharing the file's mapped memory if it is mapped.
 
         Raises:
-            CheckpointError: the library finds the file damaged after all.
+            CheckpointError: the file is not whole, or can be neither mapped nor read.
         """
-        entry = self.header.entries[name]
+        entry = self._entry(name)
         if not entry.numbers:
             return torch.empty(entry.shape, dtype=_READ[entry.dtype])
-        if self._mapped is None:
-            self._check_header()
-            self._mapped = self._map()
         # Headers of other writers leave the data on any byte, and kernels may want whole elements
-        if entry.offset % ELEMENT_SIZES[entry.dtype]:
+        if not self.mapped or entry.offset % ELEMENT_SIZES[entry.dtype]:
             return self.read(name).view(entry.shape)
+        if self._mapped is None:
+            self._mapped = self._map()
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="The given buffer is not writable")  # weights are only read
             flat = torch.frombuffer(
@@ -102,18 +129,30 @@ class TensorFile:
             )  # fmt: skip
         return flat.view(entry.shape)
 
-    def _check_header(self) -> None:
-        """Let the library look at the header too: it is stricter than ours."""
+    def document(self, name: str) -> bytes:
+        """A tensor of bytes. Raises ValueError for any other, or one far larger than such a text is."""
+        entry = self.header.entries[name]
+        if entry.dtype != "U8" or entry.numbers > LARGEST:
+            raise ValueError(name)
+        return self.read(name).numpy().tobytes()
+
+    def _entry(self, name: str) -> Entry:
+        if self.fault:
+            raise CheckpointError(self.fault)
+        return self.header.entries[name]
+
+    def _librarys_fault(self) -> str | None:
+        """What the library finds wrong, which is stricter than we are: overlaps, holes, unknown dtypes."""
         from safetensors import SafetensorError, safe_open
 
         try:
             # for numpy it maps read-only; for torch so that the system must set as much memory aside as the file has
-            with safe_open(str(self.path), framework="np"):
-                pass
+            with safe_open(self.path, framework="np"):
+                return None
         except SafetensorError as error:
-            raise CheckpointError(f"{self.path} is damaged ({error}): get it again.") from None
+            return f"{self.path} is damaged ({error}): get it again."
         except OSError as error:
-            raise CheckpointError(f"{self.path} cannot be read: {error.strerror or error}.") from None
+            return f"{self.path} cannot be read: {error.strerror or error}."
 
     def _map(self) -> mmap.mmap:
         """The whole file as memory that no page is set aside for, so that it may be larger than memory and swap.
@@ -133,7 +172,7 @@ class TensorFile:
             size = f"{self.header.found / 1e9:.1f} GB"
             raise CheckpointError(
                 f"{self.path} ({size}) cannot be mapped into memory ({error.strerror or error}): write it as smaller "
-                "files with `lightfusion convert`."
+                f"files with `lightfusion convert`, or {UNMAPPED}."
             ) from None
 
     def read(self, name: str, start: int = 0, numbers: int | None = None) -> Tensor:
@@ -143,7 +182,7 @@ class TensorFile:
         Raises:
             CheckpointError: the file ends before, or cannot be read.
         """
-        entry = self.header.entries[name]
+        entry = self._entry(name)
         width = ELEMENT_SIZES[entry.dtype]
         numbers = entry.numbers - start if numbers is None else min(numbers, entry.numbers - start)
         out = torch.empty(numbers, dtype=_READ[entry.dtype])
@@ -161,57 +200,3 @@ class TensorFile:
         except OSError as error:
             raise CheckpointError(f"{self.path} cannot be read: {error.strerror or error}.") from None
         return out
-
-
-def files_of(path: Path, faults: list[str] | None = None) -> list[Path]:
-    """The safetensors files that a path stands for: itself, an index's shards, or a folder's files, its own
-    and those one level deeper. Missing shards are noted in `faults` where it is given.
-
-    Raises:
-        CheckpointError: nothing there, no safetensors in the folder, an index that names a missing shard.
-    """
-    try:
-        if not path.exists():
-            raise CheckpointError(f"{path} does not exist: give a .safetensors file or a model folder.")
-        if path.is_dir():
-            return _files_in(path, faults)
-        return list(_shards(path, faults)) if path.name.endswith(_INDEX) else [path]
-    except OSError as error:
-        raise CheckpointError(f"{path} cannot be read: {error.strerror or error}.") from None
-
-
-def _files_in(folder: Path, faults: list[str] | None) -> list[Path]:
-    files = _listed(folder, "*.safetensors")
-    for index in _listed(folder, f"*{_INDEX}"):
-        files.extend(file for file in _shards(index, faults) if file not in files)
-    if files:
-        return files
-    pickles = [file.name for file in _listed(folder, "*") if file.suffix in _PICKLES]
-    if pickles:
-        raise CheckpointError(
-            f"{folder} holds pickle files alone (first: {pickles[0]}), which can run any code and are never read: "
-            "get the safetensors version, or convert them."
-        )
-    raise CheckpointError(f"{folder} holds no .safetensors file: give the folder that the weights lie in.")
-
-
-def _listed(folder: Path, pattern: str) -> list[Path]:
-    """The files of a folder, then those of its subfolders; hidden ones (macOS leaves such) are passed over."""
-    found = sorted(folder.glob(pattern)) + sorted(folder.glob(f"*/{pattern}"))
-    return [file for file in found if file.is_file() and not file.name.startswith(".")]
-
-
-def _shards(index: Path, faults: list[str] | None) -> Iterator[Path]:
-    try:
-        names = sorted({str(name) for name in json.loads(index.read_text(encoding="utf-8-sig"))["weight_map"].values()})
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise CheckpointError(f"{index} is not an index of shards: it has no weight_map.") from None
-    for name in names:
-        shard = index.parent / name
-        if shard.is_file():
-            yield shard
-            continue
-        fault = f"{index} names the shard {name}, which is not in its folder: add it."
-        if faults is None:
-            raise CheckpointError(fault)
-        faults.append(fault)

@@ -8,9 +8,8 @@ any factor, and a picture drawn with them would be noise that nobody can explain
 
 from __future__ import annotations
 
-import json
-
 from ..errors import CheckpointError
+from ..texts import parse_json, shortened
 from .files import TensorFile
 from .header import Entry
 
@@ -44,7 +43,8 @@ def scale_of(file: TensorFile, entry: Entry) -> str | None:
         return None
     _check_description(file, entry, stem)
     others = [s for s in siblings if s not in _BESIDE and any(word in s for word in _SUSPECT)]
-    if len(scales) != 1 or others or file.header.entries[scales[0]].numbers != 1:
+    known = len(scales) == 1 and file.header.entries[scales[0]].dtype in FLOATS
+    if not known or others or file.header.entries[scales[0]].numbers != 1:
         raise CheckpointError(
             f"{file.path}: {entry.name} is {entry.dtype} with {_found(file, stem, scales, others)} beside it, and a "
             f"layout that is known has one number, {stem}.{_SCALES[0]} or {stem}.{_SCALES[1]}: {_USE}."
@@ -54,14 +54,20 @@ def scale_of(file: TensorFile, entry: Entry) -> str | None:
 
 def _found(file: TensorFile, stem: str, scales: list[str], others: list[str]) -> str:
     names = [*scales, *(f"{stem}.{other}" for other in others)]
-    return " and ".join(f"{name} of shape {list(file.header.entries[name].shape)}" for name in names) or "no scale"
+    return (
+        " and ".join(
+            f"{name} of shape {list(file.header.entries[name].shape)} and {file.header.entries[name].dtype}"
+            for name in names
+        )
+        or "no scale"
+    )
 
 
 def _check_description(file: TensorFile, entry: Entry, stem: str) -> None:
     described = file.quantised_layers.get(stem)
     if f"{stem}.comfy_quant" in file.header.entries:
         try:
-            described = json.loads(bytes(file.tensor(f"{stem}.comfy_quant").flatten().tolist()))
+            described = parse_json(file.document(f"{stem}.comfy_quant"))
         except (ValueError, TypeError):
             described = {}
     if described is None:
@@ -69,6 +75,6 @@ def _check_description(file: TensorFile, entry: Entry, stem: str) -> None:
     form = described.get("format") if isinstance(described, dict) else None
     if form not in _FORMATS:
         raise CheckpointError(
-            f"{file.path}: {entry.name} is quantised as {form!r}, and what is read here is {' and '.join(_FORMATS)}: "
-            f"{_USE}."
+            f"{file.path}: {entry.name} is quantised as {shortened(form)}, and what is read here is "
+            f"{' and '.join(_FORMATS)}: {_USE}."
         )

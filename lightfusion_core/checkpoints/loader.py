@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, TypeVar
 
@@ -24,8 +23,8 @@ from ..generation.scaled import FP8, Fp8ProductLayers, ScaledLayers
 from ..generation.tower import GenerationTower, keeps_float32
 from ..generation.vae import ImageVAE
 from ..understanding.tower import UnderstandingTower
+from .checks import not_finite, require_fit
 from .known import known, remember
-from .model import config_source
 from .quantise import quantise, scale_for, takes_fp8
 from .reader import Checkpoint
 from .values import first_not_finite, is_finite
@@ -34,33 +33,6 @@ _Module = TypeVar("_Module", bound=nn.Module)
 _Tower = TypeVar("_Tower", bound=GenerationTower)
 EMBEDDINGS = "model.language_model.embed_tokens.weight"
 UNUSED_IN_FROZEN = ("q_und_proj.weight", "q_und_proj.bias", "o_und_proj.weight")
-
-
-@dataclass(slots=True)
-class Difference:
-    """What separates a part's tensors from what its module takes."""
-
-    missing: list[str] = field(default_factory=list)
-    unexpected: list[str] = field(default_factory=list)
-    misshapen: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
-
-    def __bool__(self) -> bool:
-        return bool(self.missing or self.unexpected or self.misshapen)
-
-    def __str__(self) -> str:
-        said = []
-        if self.missing:
-            said.append(f"{_count(self.missing)} missing (first: {self.missing[0]})")
-        if self.unexpected:
-            said.append(f"{_count(self.unexpected)} unexpected (first: {self.unexpected[0]})")
-        if self.misshapen:
-            name, found, wanted = self.misshapen[0]
-            said.append(f"{_count(self.misshapen)} of another shape (first: {name} is {found}, wanted {wanted})")
-        return "; ".join(said)
-
-
-def _count(names: list) -> str:
-    return f"{len(names)} tensor{'s are' if len(names) > 1 else ' is'}"
 
 
 def is_coupled(checkpoint: Checkpoint) -> bool:
@@ -72,17 +44,6 @@ def is_coupled(checkpoint: Checkpoint) -> bool:
         coupled = any(bool(checkpoint.tensor("generation", name).any()) for name in names)
         remember(files, "coupled", coupled)
     return bool(coupled)
-
-
-def compare(checkpoint: Checkpoint, part: str, module: nn.Module, ignored: tuple[str, ...] = ()) -> Difference:
-    """A part's tensors against a module's; names that end in `ignored` are passed over."""
-    wanted = {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-    found = {name: shape for name, shape in checkpoint.names(part).items() if not name.endswith(ignored)}
-    return Difference(
-        missing=[name for name in wanted if name not in found],
-        unexpected=[name for name in found if name not in wanted],
-        misshapen=[(n, found[n], wanted[n]) for n in wanted if n in found and found[n] != wanted[n]],
-    )
 
 
 def build_understanding(
@@ -259,20 +220,6 @@ def _as_fp8(tensor: Tensor, layer: Any, device: torch.device) -> Tensor:
     return quantise(tensor, scale).to(device)
 
 
-def require_fit(checkpoint: Checkpoint, part: str, module: nn.Module, ignored: tuple[str, ...] = ()) -> None:
-    """Refuse a part that a module does not take as it is, from headers alone.
-
-    Raises:
-        CheckpointError: tensors missing, unexpected, of another shape, or stored in a form that is not known.
-    """
-    checkpoint.check_storage(part)
-    if difference := compare(checkpoint, part, module, ignored):
-        raise CheckpointError(
-            f"{checkpoint.source(part)} does not fit the {part} part of its configuration "
-            f"({config_source(checkpoint)}): {difference}. See `lightfusion inspect`."
-        )
-
-
 def _check_values(
     checkpoint: Checkpoint, part: str, state: Mapping[str, Tensor], held: Mapping[str, torch.dtype]
 ) -> None:
@@ -292,5 +239,5 @@ def _check_values(
         entry, (tensor, _) = checkpoint.entries[part, name], checkpoint.stored(part, name)
         if is_finite(tensor):
             raise CheckpointError(f"{entry.file}: {entry.name} holds numbers beyond {held[name]}: load it as bfloat16.")
-        raise CheckpointError(f"{entry.file}: {entry.name} holds NaN or infinity: the file is damaged; get it again.")
+        raise not_finite(entry)
     remember(files, fact, True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
 from ..config import ModelConfig
 from ..config_json import config_from_dict
+from ..documents import read_document
 from ..errors import CheckpointError, ConfigError
+from ..mistaken import mistaken
+from ..texts import parse_json
+from ..understanding.tokenizer import Tokenizer
 from .foreign import foreign, sentence
 from .keys import CONFIG, TOKENIZER
 from .reader import Checkpoint
@@ -92,6 +95,7 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
         config = match_preset(checkpoint.path, checkpoint.names("generation"), checkpoint.names("understanding"))
     else:
         config = _parse(checkpoint, said)
+        _check_depths(checkpoint, config)
     vae = checkpoint.names("vae")
     if not vae or (said and "vae_config" in said and checkpoint.source("vae") == checkpoint.path):
         return config
@@ -99,6 +103,47 @@ def read_config(checkpoint: Checkpoint) -> ModelConfig:
         return replace(config, vae=fit_vae(config.vae, vae))
     except ConfigError as error:
         raise CheckpointError(f"{checkpoint.source('vae')} does not hold this model's VAE: {error}") from None
+
+
+def _check_depths(checkpoint: Checkpoint, config: ModelConfig) -> None:
+    """Refuse many more layers than the files have, before modules are built for them: what is off by a few is said by
+    the tensors that are missing."""
+    understanding, generation = checkpoint.names("understanding"), checkpoint.names("generation")
+    wanted = {
+        "text_config: num_hidden_layers": (
+            config.text.num_hidden_layers,
+            understanding,
+            "model.language_model.layers.",
+        ),
+        "vision_config: depth": (config.vision.depth, understanding, "model.visual.blocks."),
+        "vgen_config: num_layers": (config.dit.num_layers, generation, "blocks."),
+        "fusion: num_layers": (config.fusion.num_layers, generation, "mm_attn_layers."),
+    }
+    for what, (depth, names, prefix) in wanted.items():
+        found = count(names, prefix)
+        if found and depth > 2 * found:
+            raise ConfigError(
+                f"{_place(checkpoint)}: {what} is {depth}, and the weights have {found}: it is another model's; get "
+                "the one that belongs to them."
+            )
+
+
+def require_vocabulary(tokenizer: Tokenizer | None, config: ModelConfig) -> None:
+    """Refuse a tokenizer that makes ids for which the model has no row, or without one, framing ids of that kind.
+
+    Raises:
+        CheckpointError: there is such an id.
+    """
+    special, rows = config.special_tokens, config.text.vocab_size
+    if tokenizer is not None:
+        largest, place = tokenizer.largest_id, tokenizer.place
+    else:
+        largest, place = max(special.sov_token_id, special.eov_token_id), "The configuration's special_token_ids"
+    if largest >= rows:
+        raise CheckpointError(
+            f"{place} has the id {largest}, and the model's vocabulary has {rows:,} rows: it is another model's; get "
+            "the one that belongs to the weights."
+        )
 
 
 def config_source(checkpoint: Checkpoint) -> str:
@@ -119,10 +164,12 @@ def _read_json(checkpoint: Checkpoint) -> Mapping | None:
     content = checkpoint.document(CONFIG)
     if content is None and not file.is_file():
         return None
+    content, place = read_document(file) if content is None else content, _place(checkpoint)
+    if (mistake := mistaken(content)) is not None:
+        raise ConfigError(f"{place} {mistake}.")
     try:
-        said = json.loads((file.read_bytes() if content is None else content).decode("utf-8-sig"))
-    except (OSError, ValueError) as error:
-        place = _place(checkpoint)
+        said = parse_json(content)
+    except ValueError as error:
         raise ConfigError(f"{place} is not readable as JSON ({error}): repair it, or get it again.") from None
     return said if isinstance(said, dict) and "vgen_config" in said else None
 

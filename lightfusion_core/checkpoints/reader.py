@@ -7,18 +7,22 @@ asked for as they are stored.
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from torch import Size, Tensor
+from torch import Size, Tensor, uint8
 
 from ..errors import CheckpointError
-from .files import TensorFile, files_of
+from .files import UNMAPPED, TensorFile
 from .fp8 import FP8, is_beside, scale_of
 from .header import Entry, read_header
 from .keys import DOCUMENTS, PARTS, TOKENIZER, canonical, document
+from .places import files_of, snapshot_of, superseded
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
@@ -30,6 +34,7 @@ class Checkpoint:
     documents: tensors that hold the bytes of small files, by their names out of `DOCUMENTS`.
     faults, doubles: what a tolerant opening passed over, a line each: files that are not whole, and tensors
         that are there twice.
+    averages: files whose tensors a trainer's average of them (`ema.safetensors`) stands in for, with that.
     """
 
     path: Path
@@ -40,23 +45,28 @@ class Checkpoint:
     doubles: list[str] = field(default_factory=list)
     files: dict[Path, TensorFile] = field(default_factory=dict)
     documents: dict[str, Entry] = field(default_factory=dict)
+    averages: dict[Path, Path] = field(default_factory=dict)
+    mapped: bool = True
     _sources: dict[str, Path] = field(default_factory=dict)
 
     @classmethod
-    def open(cls, path: str | Path, *, tolerant: bool = False) -> Checkpoint:
+    def open(cls, path: str | Path, *, tolerant: bool = False, mapped: bool = True) -> Checkpoint:
         """Open a safetensors file, an index of shards, or a folder of either (one level deep; files in it
-        that hold no tensor of a known name are passed over).
+        that hold no tensor of a known name are passed over), or a hub's cache of one model.
 
         Args:
             tolerant: note what is wrong with files in `faults` and go on, for a report.
+            mapped: map tensors from the files; else read them.
 
         Raises:
             CheckpointError: nothing there, not safetensors, cut off, a missing shard, a tensor twice;
                 when tolerant, only where no file can be told.
         """
-        path = Path(path).expanduser()
-        checkpoint = cls(path, path if path.is_dir() else path.parent)
-        for file in files_of(path, checkpoint.faults if tolerant else None):
+        path = _expanded(path)
+        checkpoint = cls(path, path if path.is_dir() else path.parent, mapped=mapped)
+        files = files_of(path, checkpoint.faults if tolerant else None)
+        checkpoint.averages = superseded(files)
+        for file in sorted(files, key=checkpoint.averages.__contains__):  # averages come first, and win
             try:
                 checkpoint._add(file, tolerant)
             except CheckpointError as error:
@@ -65,6 +75,8 @@ class Checkpoint:
                 checkpoint.faults.append(str(error))
         if path.is_dir():
             checkpoint._pass_over_foreign_files()
+        for file, average in checkpoint.averages.items():
+            log.warning("%s is used, the average of the weights in %s beside it.", average, file.name)
         return checkpoint
 
     def merge(self, other: Checkpoint, part: str) -> None:
@@ -108,6 +120,10 @@ class Checkpoint:
             held.append(f"{len(self.strangers)} tensors of unknown names (first: {self.strangers[0].name})")
         return "it holds " + ", ".join(held) if held else "it holds no tensor"
 
+    def require_unchanged(self) -> None:
+        """Raises CheckpointError where a file is another than it was when its header was read."""
+        require_unchanged([self.files[file] for file in self.used_files()])
+
     def document(self, name: str) -> bytes | None:
         """A small file (`CONFIG`, `TOKENIZER`) that the files carry inside, None where they do not.
 
@@ -117,18 +133,22 @@ class Checkpoint:
         entry = next((self.documents[tensor] for tensor in DOCUMENTS[name] if tensor in self.documents), None)
         if entry is None:
             return None
-        if entry.dtype != "U8":
-            raise CheckpointError(f"{entry.file}: {entry.name} must hold the bytes of a {name}, found {entry.dtype}.")
-        return self.files[entry.file].tensor(entry.name).numpy().tobytes()
+        try:
+            return self.files[entry.file].document(entry.name)
+        except ValueError:
+            raise CheckpointError(
+                f"{entry.file}: {entry.name} must hold the bytes of a {name}, found {entry.size:,} bytes "
+                f"of {entry.dtype}."
+            ) from None
 
     def check_storage(self, part: str) -> None:
         """Refuse weights whose form of storage is not known, from headers alone.
 
         Raises:
-            CheckpointError: not a float, or fp8 without one scale of a known layout.
+            CheckpointError: not a float, or fp8 without one scale of a known layout that is a number above 0.
         """
         for entry in self.part(part):
-            scale_of(self.files[entry.file], entry)
+            self.scale(entry)
 
     def tensor(self, part: str, name: str) -> Tensor:
         """One tensor, mapped from the file; a scaled weight becomes float32, multiplied by its scale.
@@ -147,12 +167,26 @@ class Checkpoint:
         """
         entry = self.entries[part, name]
         file = self.files[entry.file]
-        scale = self._scale(entry)
+        scale = self.scale(entry)
         tensor = file.tensor(entry.name)
         if _is_convolution(name, entry.shape):
             # Wan's Conv3d as the Linear of rule B14: channel last
             tensor = tensor.permute(0, 2, 3, 4, 1).flatten(1)
         return tensor, scale
+
+    def is_zero(self, part: str, name: str) -> bool:
+        """Whether a tensor holds nothing but zeros; reads as far as the first other number.
+
+        Raises:
+            CheckpointError: the file ends before.
+        """
+        entry = self.entries[part, name]
+        file, start, numbers = self.files[entry.file], 0, 1 << 10
+        while start < entry.numbers:
+            if bool(file.read(entry.name, start, numbers).view(uint8).any()):
+                return False
+            start, numbers = start + numbers, min(numbers << 4, 1 << 24)
+        return True
 
     def pieces(self, part: str, name: str, numbers: int = 1 << 20, *, scaled: bool = True) -> Iterator[Tensor]:
         """One tensor in flat pieces of so many numbers, read and not mapped, so that a pass through a large file
@@ -164,7 +198,7 @@ class Checkpoint:
         """
         entry = self.entries[part, name]
         file = self.files[entry.file]
-        scale = self._scale(entry) if scaled else None
+        scale = self.scale(entry) if scaled else None
         if _is_convolution(name, entry.shape):
             whole = file.read(entry.name).view(entry.shape).permute(0, 2, 3, 4, 1).flatten()
             yield whole if scale is None else whole.float() * scale
@@ -176,22 +210,35 @@ class Checkpoint:
     def storage(self, part: str, name: str) -> tuple[str, Tensor | None]:
         """The safetensors dtype that a tensor is stored in, and its scale as of `stored`."""
         entry = self.entries[part, name]
-        return entry.dtype, self._scale(entry)
+        return entry.dtype, self.scale(entry)
 
     def is_scaled(self, part: str) -> bool:
         """Whether any weight of a part is stored in fp8 with a scale."""
         stored = (entry for entry in self.part(part) if entry.dtype in FP8)
         return any(scale_of(self.files[entry.file], entry) is not None for entry in stored)
 
-    def _scale(self, entry: Entry) -> Tensor | None:
+    def scale(self, entry: Entry) -> Tensor | None:
+        """The float32 number that a tensor is multiplied by, if any.
+
+        Raises:
+            CheckpointError: stored in a form that is not known, or a scale that is no number above 0.
+        """
         file = self.files[entry.file]
-        scale = scale_of(file, entry)
-        return None if scale is None else file.tensor(scale).float().reshape(()).clone()
+        name = scale_of(file, entry)
+        if name is None:
+            return None
+        scale = file.tensor(name).float().reshape(()).clone()
+        if not 0 < float(scale) < float("inf"):
+            raise CheckpointError(
+                f"{file.path}: {name} is {float(scale)}, and a scale is a number above 0: the file is damaged; get it "
+                "again."
+            )
+        return scale
 
     def _add(self, file: Path, tolerant: bool) -> None:
-        opened = TensorFile(read_header(file)) if tolerant else TensorFile.open(file)
-        if opened.header.fault:
-            self.faults.append(opened.header.fault)
+        opened = TensorFile(read_header(file), self.mapped) if tolerant else TensorFile.open(file, self.mapped)
+        if tolerant and (fault := opened.fault):
+            self.faults.append(fault)
         self.files[file] = opened
         for name, entry in opened.header.entries.items():
             if is_beside(name):
@@ -206,7 +253,7 @@ class Checkpoint:
 
     def _claim(self, key: tuple[str, str], entry: Entry, tolerant: bool) -> None:
         first = self.entries.setdefault(key, entry)
-        if first is entry:
+        if first is entry or self.averages.get(entry.file) == first.file:
             return
         where = " and ".join(f"as {one.name} in {os.path.relpath(one.file, self.folder)}" for one in (first, entry))
         if not tolerant:
@@ -221,6 +268,24 @@ class Checkpoint:
 
 def _fitted_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
     return (shape[0], Size(shape[1:]).numel()) if _is_convolution(name, shape) else shape
+
+
+def require_unchanged(files: Iterable[TensorFile]) -> None:
+    """Raises CheckpointError where a file is another than it was when its header was read."""
+    for file in files:
+        if (how := file.changed()) is not None:
+            raise CheckpointError(
+                f"{file.path} {how} since it was opened: open it again; if files change under a running program, "
+                f"{UNMAPPED}."
+            )
+
+
+def _expanded(path: str | Path) -> Path:
+    """A path with its home folder and its hub's snapshot found. Raises CheckpointError."""
+    try:
+        return snapshot_of(Path(path).expanduser())
+    except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no home folder of that name
+        raise CheckpointError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
 
 
 def _is_convolution(name: str, shape: tuple[int, ...]) -> bool:

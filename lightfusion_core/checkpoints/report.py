@@ -1,7 +1,8 @@
 """What a model file is, and all that keeps it from loading: the report of `lightfusion inspect`.
 
-Only headers are read, but for the fusion's `o_und_proj`, whose values tell a frozen model from a coupled
-one. A damaged file is reported as far as its header goes.
+Headers are read, the first numbers of each matrix, and the fusion's `o_und_proj`, whose values tell a frozen model
+from a coupled one; of a model of up to a gigabyte everything. The checks are those of loading. A damaged file is
+reported as far as its header goes.
 """
 
 from __future__ import annotations
@@ -17,12 +18,15 @@ from torch import nn
 
 from ..config import ModelConfig
 from ..errors import CheckpointError, ConfigError
+from ..texts import printable
+from ..understanding.tokenizer import Tokenizer
+from .checks import Difference, compare, require_finite, require_fit
 from .foreign import WANTED, foreign
 from .fp8 import scale_of
 from .header import Entry
 from .keys import PARTS, layout, prefix
-from .loader import UNUSED_IN_FROZEN, Difference, build_generation, build_understanding, build_vae, compare, is_coupled
-from .model import config_source, has_config, read_config
+from .loader import UNUSED_IN_FROZEN, build_generation, build_understanding, build_vae, is_coupled
+from .model import config_source, find_tokenizer, has_config, read_config, require_vocabulary
 from .reader import Checkpoint
 from .shapes import count
 
@@ -33,6 +37,8 @@ _PARTS_ALONE = {
     "vae": "a Wan2.2 VAE",
 }
 _FEW = 5
+_READ_WHOLE = 1 << 30
+"""Bytes of a model up to which every number is looked at: half a second."""
 _NEEDED = {"understanding": "a Qwen2.5-VL (--understanding PATH)", "vae": "a Wan2.2 VAE (--vae PATH)"}
 
 
@@ -56,6 +62,8 @@ class Report:
     """What `inspect` found. `as_dict` is its JSON form, `str()` its text.
 
     wanted: what LightFusion takes in place of another model's file.
+    notes: what is worth to be known of a model in which nothing is wrong.
+    values_read: whether every number was looked at, or the first of each matrix alone.
     """
 
     path: Path
@@ -67,6 +75,8 @@ class Report:
     fusion_layers: int = 0
     fusion_kind: str | None = None
     needs: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    values_read: bool = False
     parts: list[Part] = field(default_factory=list)
     unknown: list[Entry] = field(default_factory=list)
     doubles: list[str] = field(default_factory=list)
@@ -91,7 +101,8 @@ class Report:
         return plain | {"sound": self.is_sound}
 
     def __str__(self) -> str:
-        return "\n".join([*self._summary(), "", *_table(self.parts), *self._lists()])
+        lines = [*self._summary(), "", *_table(self.parts), *self._lists()]
+        return "\n".join(map(printable, lines))  # names come out of files
 
     def _summary(self) -> list[str]:
         size = readable_bytes(sum(part.bytes for part in self.parts) + sum(entry.size for entry in self.unknown))
@@ -108,6 +119,7 @@ class Report:
             lines.append(f"  configuration: {self.configuration}")
         if self.wanted:
             lines.append(f"  not a part of LightFusion: {self.wanted}")
+        lines += [f"  {note}" for note in self.notes]
         if self.needs:
             lines.append(f"  to be loaded with {' and '.join(self.needs)}")
         return lines
@@ -127,6 +139,7 @@ class Report:
         lines += ["", *(f"problem: {fault}" for fault in self.faults)] if self.faults else []
         if compared and len(lines) == 0:
             lines = ["", "Every tensor is there in its shape, and nothing else is."]
+            lines += [] if self.values_read else ["Of a large model the numbers are looked through when it is loaded."]
         return lines
 
 
@@ -150,9 +163,29 @@ def inspect(path: str | Path) -> Report:
         report.faults.append(str(error))
         return report
     _describe_fusion(report, checkpoint, config)
+    modules = {part.name: _module(part.name, checkpoint, config, report) for part in report.parts}
     for part in report.parts:
-        part.difference = _difference(checkpoint, part.name, config, report)
+        part.difference = _difference(checkpoint, part.name, modules[part.name], report)
+    if not (report.faults or report.doubles or any(part.difference for part in report.parts)):
+        _look_closer(checkpoint, config, modules, report)
     return report
+
+
+def _look_closer(checkpoint: Checkpoint, config: ModelConfig, modules: Mapping[str, nn.Module], report: Report) -> None:
+    """What loading would refuse beyond headers: the tokenizer, and numbers."""
+    is_tower = bool(report.fusion_layers)
+    report.values_read = sum(part.bytes for part in report.parts) <= _READ_WHOLE
+    try:
+        for part, module in modules.items():
+            if part != "generation" or is_tower:  # of a plain Wan, parts of the module are not there
+                require_fit(checkpoint, part, module, _ignored(part, report))
+                if report.values_read:
+                    require_finite(checkpoint, part, module)
+        if "understanding" in modules:
+            found = find_tokenizer(checkpoint, None)
+            require_vocabulary(Tokenizer(found, config.special_tokens) if found else None, config)
+    except CheckpointError as error:
+        report.faults.append(str(error))
 
 
 def _part(checkpoint: Checkpoint, name: str, faults: list[str]) -> Part:
@@ -175,6 +208,7 @@ def _storage(checkpoint: Checkpoint, entries: list[Entry], faults: list[str]) ->
     unread: list[str] = []
     for entry in entries:
         try:
+            checkpoint.scale(entry)
             scale = scale_of(checkpoint.files[entry.file], entry)
             forms[entry.dtype if scale is None else f"{entry.dtype} scaled ({scale.rpartition('.')[2]})"] += 1
         except CheckpointError as error:
@@ -235,15 +269,22 @@ def _describe_fusion(report: Report, checkpoint: Checkpoint, config: ModelConfig
             report.faults.append(str(error))
 
 
-def _difference(checkpoint: Checkpoint, part: str, config: ModelConfig, report: Report) -> Difference:
+def _module(part: str, checkpoint: Checkpoint, config: ModelConfig, report: Report) -> nn.Module:
+    """What loading would fill with a part."""
     if part == "vae":
-        return compare(checkpoint, part, build_vae(config).model)
+        return build_vae(config).model
     if part == "understanding":
-        module: nn.Module = build_understanding(config, with_lm_head="lm_head.weight" in checkpoint.names(part))
-        return compare(checkpoint, part, module)
-    module = build_generation(config, coupled=bool(report.coupled), dtype=torch.float32)
-    difference = compare(checkpoint, part, module, () if report.coupled else UNUSED_IN_FROZEN)
-    if not report.fusion_layers:  # a plain Wan: what it never had is not missing
+        return build_understanding(config, with_lm_head="lm_head.weight" in checkpoint.names(part))
+    return build_generation(config, coupled=bool(report.coupled), dtype=torch.float32)
+
+
+def _ignored(part: str, report: Report) -> tuple[str, ...]:
+    return UNUSED_IN_FROZEN if part == "generation" and not report.coupled else ()
+
+
+def _difference(checkpoint: Checkpoint, part: str, module: nn.Module, report: Report) -> Difference:
+    difference = compare(checkpoint, part, module, _ignored(part, report))
+    if part == "generation" and not report.fusion_layers:  # a plain Wan: what it never had is not missing
         difference.missing = [name for name in difference.missing if not name.startswith(_FUSION)]
     return difference
 

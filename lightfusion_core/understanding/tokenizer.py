@@ -8,14 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..config import SpecialTokens
+from ..documents import read_document
 from ..errors import CheckpointError
+from ..mistaken import mistaken
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Backend
 
-
 _TEXT_END = "<|endoftext|>"
 """What base models, and many trained further from one, end a text with."""
+
+_PROBE = "a red circle left of 3 blue squares"
 
 
 class Tokenizer:
@@ -31,25 +34,44 @@ class Tokenizer:
     """
 
     def __init__(self, source: Path | bytes, special: SpecialTokens, ends: Sequence[int] = ()) -> None:
-        self._place = "the model's own tokenizer.json" if isinstance(source, bytes) else str(source)
+        self.place = "the model's own tokenizer.json" if isinstance(source, bytes) else str(source)
         try:
             self._backend = _backend(source)
+            read = self._backend.encode(_PROBE, add_special_tokens=False).ids
+        except CheckpointError:
+            raise
         except Exception as error:  # both libraries raise bare Exception for every fault of a file
-            raise CheckpointError(
-                f"{self._place} is not a tokenizer that the tokenizers library reads: {error}."
-            ) from None
+            raise self._unreadable(error) from None
+        except BaseException as error:
+            if type(error).__name__ != "PanicException":  # the libraries' own, which they do not export
+                raise
+            raise self._unreadable(error) from None
+        if not read:
+            raise self._unreadable("it finds no token in English words")
         self.bos, self.eos, self.sov, self.eov = (
             self.id(name) for name in (special.bos, special.eos, special.sov, special.eov)
         )
+        framing = {self.bos, self.eos, self.sov, self.eov}
+        if len(framing) < 4:
+            raise CheckpointError(f"{self.place} has one id for two of the tokens that frame texts and pictures.")
+        # To the older form the library adds tokens of its own, which the model need not know
+        made_up = isinstance(source, Path) and source.is_dir()
+        self.largest_id = max(*self._backend.get_vocab(with_added_tokens=not made_up).values(), *framing)
+        """The largest id of the files' own tokens."""
         text_end = self._backend.token_to_id(_TEXT_END)
         self.ends = frozenset({self.eos, *ends, *([] if text_end is None else [text_end])})
         """The ids that end an answer."""
+
+    def _unreadable(self, reason: object) -> CheckpointError:
+        return CheckpointError(
+            f"{self.place} is not a tokenizer that the tokenizers library reads: {str(reason).rstrip('.')}."
+        )
 
     def id(self, token: str) -> int:
         """The id of a token by its name. Raises CheckpointError where the tokenizer lacks it."""
         found = self._backend.token_to_id(token)
         if found is None:
-            raise CheckpointError(f"{self._place} has no token {token}: it is not the tokenizer of this model.")
+            raise CheckpointError(f"{self.place} has no token {token}: it is not the tokenizer of this model.")
         return found
 
     def encode(self, text: str, literal: bool = False) -> list[int]:
@@ -93,9 +115,16 @@ class Tokenizer:
 def _backend(source: Path | bytes) -> Backend:
     from tokenizers import Tokenizer as Backend
 
-    if isinstance(source, bytes):
-        return Backend.from_str(source.decode())
-    return _from_folder(source) if source.is_dir() else Backend.from_file(str(source))
+    if isinstance(source, Path) and source.is_dir():
+        made = _from_folder(source)
+    else:
+        content = read_document(source) if isinstance(source, Path) else source
+        if (mistake := mistaken(content)) is not None:
+            raise ValueError(f"it {mistake}")
+        made = Backend.from_str(content.decode("utf-8-sig"))
+    made.no_truncation()  # a file may bring these, and a prompt is read whole and by itself
+    made.no_padding()
+    return made
 
 
 def _from_folder(path: Path) -> Backend:

@@ -13,7 +13,7 @@ from comfy.model_patcher import ModelPatcher
 
 from ...lightfusion_core.checkpoints.generation_config import read_ends
 from ...lightfusion_core.checkpoints.loader import is_coupled
-from ...lightfusion_core.checkpoints.model import find_tokenizer, open_model, read_config
+from ...lightfusion_core.checkpoints.model import find_tokenizer, open_model, read_config, require_vocabulary
 from ...lightfusion_core.checkpoints.reader import Checkpoint
 from ...lightfusion_core.config import ModelConfig
 from ...lightfusion_core.errors import CheckpointError
@@ -78,6 +78,7 @@ def load(
 def _clip(checkpoint: Checkpoint, config: ModelConfig, coupled: bool) -> comfy.sd.CLIP:
     file = find_tokenizer(checkpoint, None) or _shipped_tokenizer()
     tokenizer = Tokenizer(file, config.special_tokens, read_ends(checkpoint))
+    require_vocabulary(tokenizer, config)
     return load_clip(checkpoint, config, tokenizer, coupled)
 
 

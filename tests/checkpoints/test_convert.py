@@ -267,8 +267,8 @@ def test_memory_does_not_grow_with_the_tensors(tmp_path: Path) -> None:
     source = write_model(tmp_path / "source")
     tensors = load_file(source / "model.safetensors")
     rows = 1 << 19
-    tensors["vision_language_model.model.language_model.embed_tokens.weight"] = torch.zeros(rows, 128)
-    tensors["vision_language_model.lm_head.weight"] = torch.zeros(rows, 128)
+    tensors["vision_language_model.model.language_model.embed_tokens.weight"] = torch.ones(rows, 128)
+    tensors["vision_language_model.lm_head.weight"] = torch.ones(rows, 128)
     save_file(tensors, source / "model.safetensors")
     said = json.loads(config_to_json(CONFIG))
     said["text_config"]["vocab_size"] = rows

@@ -13,12 +13,15 @@ from pathlib import Path
 import pytest
 import torch
 from checkpoint_layouts import golden, golden_vae, write
+from headers import rewritten
 from safetensors.torch import load_file, save_file
 from samples import heed_interrupts
 
 from lightfusion_core import CheckpointError, InputError
 from lightfusion_core.checkpoints.convert import Converter
-from lightfusion_core.checkpoints.writer import Planned, Staging
+from lightfusion_core.checkpoints.reader import Checkpoint
+from lightfusion_core.checkpoints.staging import Staging
+from lightfusion_core.checkpoints.writer import Planned
 
 ROOT = Path(__file__).parents[2]
 
@@ -178,11 +181,11 @@ def test_an_earlier_conversion_survives_a_disk_that_fills(source: Path, tmp_path
     assert {name: (out / name).read_bytes() for name in left(out)} == before
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_cancelled_conversion_leaves_nothing_under_a_final_name(
     how: signal.Signals, source: Path, tmp_path: Path
 ) -> None:
-    """Ctrl-C leaves nothing at all; a killed process cannot clean up, and what it leaves no reader sees."""
+    """Ctrl+C and SIGTERM leave nothing at all; a killed process cannot clean up, and what it leaves no reader sees."""
     out = tmp_path / "out"
     process = start(source, out, "watch")
     for _ in range(10):
@@ -190,13 +193,12 @@ def test_a_cancelled_conversion_leaves_nothing_under_a_final_name(
     process.send_signal(how)
     process.communicate(timeout=60)
     assert process.returncode != 0
-    if how is signal.SIGINT:
-        assert not out.exists()
-    else:
-        assert left(out)
-        assert all(name.startswith(".") and name.endswith(".partial") for name in left(out))
-        with pytest.raises(CheckpointError, match=r"holds no \.safetensors file"):
-            Converter(out, tmp_path / "next")
+    assert not out.exists()
+    hidden = [name for name in os.listdir(tmp_path) if name.startswith(".")]
+    assert sorted(hidden) == ([".out.lock", ".out.partial"] if how is signal.SIGKILL else [])
+    assert {file.parent.name for file in Checkpoint.open(tmp_path).files} == {"source"}  # no hidden folder's
+    Converter(source, out).run()
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
 
 
 def test_a_callback_that_raises_ends_the_run_cleanly(source: Path, tmp_path: Path) -> None:
@@ -252,3 +254,106 @@ def test_a_file_is_what_the_library_reads(tmp_path: Path) -> None:
     assert torch.equal(found["q"].float(), q.float())
     assert found["f"] == 2.5
     assert found["e"].shape == (0,)
+
+
+def test_a_damaged_header_is_refused_before_anything_is_written(source: Path, tmp_path: Path) -> None:
+    """Offsets shifted by two bytes: each tensor is still inside of the file, and reads as other numbers."""
+    file = source / "model.safetensors"
+
+    def shift(header: dict) -> None:
+        value = header["vgen_model.head.head.bias"]
+        value["data_offsets"] = [offset - 2 for offset in value["data_offsets"]]
+
+    rewritten(file, shift)
+    with refused(CheckpointError, file, "is damaged"):
+        Converter(source, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_source_that_is_replaced_meanwhile(source: Path, tmp_path: Path) -> None:
+    out, file = tmp_path / "out", source / "vae.safetensors"
+    Converter(source, out).run()
+    before = {name: (out / name).read_bytes() for name in left(out)}
+    converter = Converter(source, out, dtype="fp8", force=True)
+    shutil.copyfile(file, tmp_path / "new.safetensors")
+    os.replace(tmp_path / "new.safetensors", file)
+    with refused(CheckpointError, file, "has changed since"):
+        converter.run()
+    assert {name: (out / name).read_bytes() for name in left(out)} == before
+
+
+def test_a_folder_under_the_name_of_a_file(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "config.json").mkdir(parents=True)
+    with refused(InputError, "config.json is no file and would be lost"):
+        Converter(source, tmp_path / "out", force=True)
+
+
+def test_what_else_lies_in_the_target_is_kept(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    Converter(source, out).run()
+    (out / "notes").mkdir()
+    (out / "notes" / "mine.txt").write_text("mine")
+    (out / "link").symlink_to("notes")
+    (out / "tokenizer.json").write_text("of an earlier conversion")
+    Converter(source, out, understanding="drop", force=True).run()
+    assert left(out) == [
+        "config.json", "generation.safetensors", "link", "notes", "notes/mine.txt", "vae.safetensors"
+    ]  # fmt: skip
+    assert (out / "link" / "mine.txt").read_text() == "mine"
+
+
+def test_weights_in_a_folder_of_the_target_would_be_mixed_in(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "out" / "more").mkdir(parents=True)
+    save_file({"x": torch.zeros(1)}, tmp_path / "out" / "more" / "mine.SAFETENSORS")
+    with refused(InputError, "more/mine.SAFETENSORS, which no conversion wrote"):
+        Converter(source, tmp_path / "out", force=True)
+
+
+def test_a_link_stays_a_link(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "disk" / "out").mkdir(parents=True)
+    (tmp_path / "out").symlink_to(tmp_path / "disk" / "out")
+    Converter(source, tmp_path / "out").run()
+    assert (tmp_path / "out").is_symlink()
+    assert "generation.safetensors" in left(tmp_path / "disk" / "out")
+    assert os.listdir(tmp_path / "disk") == ["out"]
+
+
+def test_the_folder_that_one_is_in(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    with refused(InputError, "is the folder that you are in"):
+        Converter(source, Path(".")).run()
+
+
+def test_a_target_has_one_writer(source: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    first, second = Converter(source, out), Converter(source, out)
+    with Staging(out), refused(InputError, "is being written by another conversion"):
+        second.run()
+    first.run()
+    with refused(InputError, "exists and is not empty"):  # it was empty when it was looked at first
+        second.run()
+    assert not [name for name in os.listdir(tmp_path) if name.startswith(".")]
+
+
+def test_new_files_have_the_rights_that_any_new_file_has(source: Path, tmp_path: Path) -> None:
+    """Without a moment in which this process would give others' files away."""
+    before = os.umask(0o027)
+    try:
+        Converter(source, tmp_path / "out").run()
+    finally:
+        os.umask(before)
+    modes = {path.stat().st_mode & 0o777 for path in (tmp_path / "out").iterdir()}
+    assert modes == {0o640}
+    assert (tmp_path / "out").stat().st_mode & 0o777 == 0o750
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGKILL", "full"])
+@pytest.mark.parametrize("earlier", [False, True])
+def test_killed_at_every_call_that_changes_the_disk(name: str, earlier: bool, tmp_path: Path) -> None:
+    """Afterwards the target is the earlier one, the new one, or not there, and the next run leaves nothing hidden."""
+    command = [sys.executable, Path(__file__).with_name("killing.py"), tmp_path, name, str(int(earlier))]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, preexec_fn=heed_interrupts, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert int(done.stdout.split()[0]) >= 20
