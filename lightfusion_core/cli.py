@@ -250,6 +250,7 @@ def _add_model_parts(parser: argparse.ArgumentParser) -> None:
         choices=_DTYPES,
         help="what is computed in (default: bfloat16 on a GPU, float32 on a CPU that has the memory)",
     )
+    add("--no-mmap", action="store_true", help="read weights instead of mapping them, from drives where that fails")
     add("--offload", choices=("phases", "groups"), help="keep weights in the main memory: move parts, or layers, in")
 
 

@@ -18,6 +18,8 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
+from .checkpoints.files import TensorFile
+from .checkpoints.reader import require_unchanged
 from .errors import CapabilityError, DeviceMemoryError, InputError
 from .turns import Turn
 from .understanding.tower import UnderstandingTower
@@ -34,6 +36,9 @@ class Residency:
     """Where a model's parts are, and whose turn it is to use them: one thread at a time computes.
 
     A part stays on the device until the last of those who use it is done.
+
+    Attributes:
+        files: what weights are mapped to.
 
     Args:
         device: where they run.
@@ -52,6 +57,7 @@ class Residency:
         self.device, self.mode, self.tile = device, mode, _TILE if mode == "groups" else None
         self._towers, self._others = list(towers), list(others)
         self.turn = Turn()
+        self.files: tuple[TensorFile, ...] = ()
         self._uses: Counter[nn.Module] = Counter()
         self._homes: dict[nn.Module, list[tuple[Tensor, Tensor]]] = {}
         self._tell_towers(mode is not None)
@@ -76,7 +82,9 @@ class Residency:
 
         Raises:
             DeviceMemoryError: the memory does not suffice then either.
+            CheckpointError: see `require_files`.
         """
+        self.require_files()
         for attempt in (nullcontext, self.tightened):
             try:
                 with self.turn, attempt(), self.using(*parts):
@@ -94,6 +102,15 @@ class Residency:
             f"The memory of {self.device} does not suffice for {what}, even with offloading and tiles ({said}): draw "
             "smaller or fewer pictures, use fewer references, or end what else uses the device."
         )
+
+    def require_files(self) -> None:
+        """Look whether the files that weights are mapped to are still the same: what was cut off would end the process,
+        and what was written anew would draw another picture.
+
+        Raises:
+            CheckpointError: one has changed.
+        """
+        require_unchanged(self.files)
 
     @contextmanager
     def using(self, *parts: nn.Module | None) -> Iterator[None]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import io
 import json
+import logging
 import os
 import secrets
 import struct
@@ -25,8 +26,11 @@ from .errors import InputError
 from .infotext import infotext
 from .modes import to_rgb
 from .stored import Stored
+from .texts import printable
 
 __all__ = ["load_image", "load_stored", "read_parameters", "save_png"]
+
+log = logging.getLogger(__name__)
 
 PARAMETERS_CHUNK = "lightfusion"
 READABLE_CHUNK = "parameters"
@@ -79,7 +83,8 @@ def save_png(
     """Write `image` as a PNG that carries `parameters`, whole or not at all: in RGB and sRGB, or as it is `Stored`.
 
     The parameters stand as JSON in the text chunk `lightfusion` (what JSON has no form for, as text), and those that
-    other tools know in `parameters`, in their form. Missing folders are made; an existing picture is replaced.
+    other tools know in `parameters`, in their form. Missing folders are made; an existing picture is replaced, and what
+    a link leads to, with a word in the log: the link stays.
 
     Args:
         new: take a free name alone, which no other process can take meanwhile.
@@ -132,18 +137,20 @@ def _chunks(parameters: Mapping[str, Any]) -> PngImagePlugin.PngInfo:
 def _write_whole(path: Path, data: bytes, give_name: Callable[[Path, Path], None]) -> None:
     """Write a file so that `path` holds all of `data` or what it held before."""
     # The name does not grow with the target's, which may be as long as the file system allows.
-    temporary = path.parent / f".{secrets.token_hex(8)}.tmp"
+    name = f".{secrets.token_hex(8)}.tmp"
     try:
         if path.exists() and not path.is_file():
             # os.replace would put a picture in the place of a device such as /dev/null.
             raise InputError(f"{path}: expected a file name to save to, found a folder or device; add a file name.")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        place = path if give_name is _claim else _behind_links(path)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        temporary = place.parent / name
         try:
             with open(temporary, "xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            give_name(temporary, path)
+            give_name(temporary, place)
         finally:
             temporary.unlink(missing_ok=True)
     except _TakenError:
@@ -153,6 +160,17 @@ def _write_whole(path: Path, data: bytes, give_name: Callable[[Path, Path], None
         raise InputError(
             f"{path}: expected to save a picture of {len(data)} bytes, found: {reason}; {_remedy(error)}."
         ) from None
+
+
+def _behind_links(path: Path) -> Path:
+    """What a name leads to. Raises InputError for a link to itself."""
+    if not path.is_symlink():
+        return path
+    target = Path(os.path.realpath(path))
+    if target.is_symlink():
+        raise InputError(f"{path}: expected a file name to save to, found a link that leads to itself; remove it.")
+    log.warning("%s is a link: the picture goes to %s.", printable(str(path)), printable(str(target)))
+    return target
 
 
 class _TakenError(Exception):

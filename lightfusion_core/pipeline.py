@@ -56,6 +56,7 @@ def _streamed(method: _Stream) -> _Stream:
     @wraps(method)
     def stream(self: LightFusion, *arguments: Any, **named: Any) -> Iterator[str]:
         turn = self.residency.turn
+        self.residency.require_files()
         if self.residency.mode is None:
             with turn:
                 return _in_turns(method(self, *arguments, **named), turn)
@@ -124,6 +125,7 @@ class LightFusion:
         layers: Layers = TorchLayers,
         attention: Attention = attention,
         offload: str | None = None,
+        mapped: bool = True,
     ) -> LightFusion:
         """Load a model: "nano", a safetensors file, an index of shards, or a folder.
 
@@ -138,6 +140,9 @@ class LightFusion:
             layers, attention: see `generation/layers.py`.
             offload: keep weights in the main memory, and move them to the device by "phases" (what the present one
                 needs) or "groups" (one layer at a time); see `offload.py`.
+            mapped: weights that are held as their file has them are the file's own memory, and each request first
+                looks whether that has changed. Else all are read: for files that change under a running program, as on
+                some network drives.
 
         Raises:
             CheckpointError: a file that is missing, broken, foreign or incomplete.
@@ -148,27 +153,30 @@ class LightFusion:
         check_mode(offload)
         device = torch.device(device or default_device())
         home = HOME if offload else device
-        checkpoint = open_model(NANO if str(model) == "nano" else model, understanding=understanding, vae=vae)
+        source = NANO if str(model) == "nano" else model
+        checkpoint = open_model(source, mapped=mapped, understanding=understanding, vae=vae)
         config = read_config(checkpoint)
         how = held(checkpoint, device, home, dtype)
-        dtype, mapped = how.dtype, how.as_stored
+        dtype, as_stored = how.dtype, how.as_stored
         found = find_tokenizer(checkpoint, tokenizer)
         words = Tokenizer(found, config.special_tokens, read_ends(checkpoint)) if found else None
         require_vocabulary(words, config)
-        kept = how.keeps_fp8 or mapped
-        mapped_too = mapped and layers is TorchLayers  # other layers may not cast
+        kept = how.keeps_fp8 or as_stored
+        stored_too = as_stored and layers is TorchLayers  # other layers may not cast
         if kept and layers is TorchLayers:
-            layers = layers_as_stored(checkpoint, "generation", mapped)
-        text_layers = layers_as_stored(checkpoint, "understanding", mapped) if kept else None
-        return cls(
+            layers = layers_as_stored(checkpoint, "generation", as_stored)
+        text_layers = layers_as_stored(checkpoint, "understanding", as_stored) if kept else None
+        loaded = cls(
             config,
-            load_understanding(checkpoint, config, dtype, home, text_layers, as_stored=mapped),
-            load_generation(checkpoint, config, dtype, home, layers, attention, as_stored=mapped_too),
+            load_understanding(checkpoint, config, dtype, home, text_layers, as_stored=as_stored),
+            load_generation(checkpoint, config, dtype, home, layers, attention, as_stored=stored_too),
             load_vae(checkpoint, config, dtype, home) if checkpoint.names("vae") else None,
             words,
             device,
             offload,
         )
+        loaded.residency.files = tuple(checkpoint.backing.values())
+        return loaded
 
     @property
     def device(self) -> torch.device:

@@ -59,6 +59,14 @@ class LoadLightFusion(io.ComfyNode):
         return folders.absence(model, understanding, vae) or True
 
     @classmethod
+    def fingerprint_inputs(
+        cls, model: str | None = None, understanding: str | None = None, vae: str | None = None, **others: object
+    ) -> str:
+        """The state of the files: those that have changed on the disk are loaded again, where the host would keep what
+        is mapped to them."""
+        return folders.states(model, understanding, vae)
+
+    @classmethod
     def execute(cls, model: str, understanding: str, vae: str, weight_dtype: str) -> io.NodeOutput:
         from .native.loading import describe, load
 

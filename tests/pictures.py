@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from lightfusion_core.errors import InputError
+from lightfusion_core.texts import printable
 
 WHITE = [255, 255, 255]
 
@@ -34,7 +35,7 @@ def refusal(path: Path, call: Callable[[], object]) -> str:
     with pytest.raises(InputError) as caught:
         call()
     message = str(caught.value)
-    assert message.startswith(f"{path}: ") and message.endswith(".")
+    assert message.startswith(f"{printable(str(path))}: ") and message.endswith(".")
     assert "\n" not in message and ". " not in message.removeprefix(str(path))
     return message
 

@@ -174,6 +174,28 @@ def test_saving_never_replaces_a_device(tmp_path: Path) -> None:
     assert (tmp_path / "a.png").is_symlink() and os.listdir(tmp_path) == ["a.png"]
 
 
+def test_a_link_stays_and_what_it_leads_to_is_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As every program does that opens a file to write; also where nothing is there yet."""
+    (tmp_path / "disk").mkdir()
+    link, target = tmp_path / "latest.png", tmp_path / "disk" / "picture.png"
+    link.symlink_to("disk/picture.png")
+    for size in (4, 6):
+        save_png(noise(size, size), link, {})
+        assert link.is_symlink()
+        assert load_image(target).size == (size, size)
+    assert f"latest.png is a link: the picture goes to {target}" in caplog.text
+    assert os.listdir(tmp_path / "disk") == ["picture.png"]
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    assert "leads to itself" in refusal(tmp_path / "loop.png", lambda: save_png(noise(2, 2), tmp_path / "loop.png", {}))
+
+
+def test_a_link_is_a_name_that_is_taken(tmp_path: Path) -> None:
+    (tmp_path / "a.png").symlink_to("nothing.png")
+    with pytest.raises(FileExistsError):
+        save_png(noise(2, 2), tmp_path / "a.png", {}, new=True)
+    assert os.listdir(tmp_path) == ["a.png"]
+
+
 def test_read_parameters_of_other_pictures(tmp_path: Path) -> None:
     for name in ("a.png", "a.jpg", "a.gif"):
         noise(4, 4).save(tmp_path / name)

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -29,8 +29,8 @@ from ..generation.tower import keeps_float32
 from ..understanding.tokenizer import Tokenizer
 from .checks import not_finite, require_fit
 from .files import DTYPES
-from .keys import CONFIG, PARTS, TOKENIZER, published
-from .loader import UNUSED_IN_FROZEN, build_generation, build_understanding, build_vae, is_coupled
+from .keys import CONFIG, PARTS, TOKENIZER, UNUSED_IN_FROZEN, published
+from .loader import build_generation, build_understanding, build_vae, is_coupled
 from .model import find_tokenizer, open_model, read_config, require_vocabulary
 from .places import ENDING, weights_in
 from .quantise import Error, quantise, scale_for, takes_fp8
@@ -149,7 +149,7 @@ class Converter:
         *,
         dtype: str = "bf16",
         understanding: str | None = None,
-        others: dict[str, str | Path | None] | None = None,
+        others: Mapping[str, str | Path | None] | None = None,
         tokenizer: str | Path | None = None,
         force: bool = False,
         measure: str = "sample",
@@ -162,7 +162,7 @@ class Converter:
             raise InputError(f"measure must be one of {', '.join(MEASURES)}, found {measure!r}.")
         self.measure = measure
         self.dtype, self.target, self._force = dtype, Path(target).expanduser(), force
-        self.checkpoint = open_model(source, complete=False, **(others or {}))
+        self.checkpoint = open_model(source, complete=False, mapped=True, **(others or {}))
         self._check_target()
         self.config = read_config(self.checkpoint)
         self.coupled = is_coupled(self.checkpoint)

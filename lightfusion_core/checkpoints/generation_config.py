@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from pathlib import Path
 
+from ..documents import read_document
+from ..errors import CheckpointError
+from ..texts import parse_json, printable
 from .reader import Checkpoint
 
 log = logging.getLogger(__name__)
@@ -27,12 +29,14 @@ def read_ends(checkpoint: Checkpoint) -> tuple[int, ...]:
 
 def _ids(file: Path) -> tuple[int, ...]:
     try:
-        said = json.loads(file.read_text(encoding="utf-8-sig"))
+        said = parse_json(read_document(file))
         ends = said.get("eos_token_id", [])
         ids = tuple(ends if isinstance(ends, list) else [ends])
         if not all(type(end) is int for end in ids):
             raise ValueError(f"eos_token_id is {ends!r}")
-    except (OSError, ValueError, AttributeError, RecursionError) as error:
-        log.warning("%s says nothing of where answers end (%s): they end where the tokenizer says.", file, error)
+    except (CheckpointError, ValueError, AttributeError) as error:
+        log.warning(
+            "%s says nothing of where answers end (%s): they end where the tokenizer says.", file, printable(str(error))
+        )
         return ()
     return ids

@@ -23,6 +23,9 @@ DOCUMENTS = {
 """The names of the tensors that may hold a small file; the configuration that came with the generation side is the
 model's, and the understanding side's says what that is where it is alone."""
 
+UNUSED_IN_FROZEN = ("q_und_proj.weight", "q_und_proj.bias", "o_und_proj.weight")
+"""Ends of the names of the generation side's tensors that a frozen model never reads."""
+
 # What wrappers put in front: training frameworks, ComfyUI's all-in-one files, our CLIP there, the authors' own models.
 _PREFIX = re.compile(
     r"^(?:(?:module|_orig_mod|model\.diffusion_model|diffusion_model|first_stage_model|vae|vision_language_model"

@@ -24,6 +24,7 @@ from ..generation.tower import GenerationTower, keeps_float32
 from ..generation.vae import ImageVAE
 from ..understanding.tower import UnderstandingTower
 from .checks import not_finite, require_fit
+from .keys import UNUSED_IN_FROZEN
 from .known import known, remember
 from .quantise import quantise, scale_for, takes_fp8
 from .reader import Checkpoint
@@ -32,7 +33,6 @@ from .values import first_not_finite, is_finite
 _Module = TypeVar("_Module", bound=nn.Module)
 _Tower = TypeVar("_Tower", bound=GenerationTower)
 EMBEDDINGS = "model.language_model.embed_tokens.weight"
-UNUSED_IN_FROZEN = ("q_und_proj.weight", "q_und_proj.bias", "o_und_proj.weight")
 
 
 def is_coupled(checkpoint: Checkpoint) -> bool:
@@ -204,6 +204,9 @@ def fill(
         else:
             tensor = tensor if scale is None else tensor.float() * scale
             state[name] = _as_fp8(tensor, scaled[name], device) if wanted == FP8 else tensor.to(device, wanted)
+        if checkpoint.mapped and state[name].data_ptr() == tensor.data_ptr():
+            file = checkpoint.entries[part, name].file
+            checkpoint.backing[file] = checkpoint.files[file]
     _check_values(checkpoint, part, state, held)
     left = module.load_state_dict(state, strict=False, assign=True)  # scales are set already, and are no part of it
     lost = [name for name in (*left.missing_keys, *left.unexpected_keys) if not name.endswith("scale_weight")]

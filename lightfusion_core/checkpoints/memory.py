@@ -74,8 +74,9 @@ def own_bytes(
     keeps_fp8: bool = True,
     as_stored: bool = False,
 ) -> int:
-    """Bytes of the tensors that are held in another dtype than their file has, where a model computes in `dtype`. (At
-    most: of what the authors' files hold of und queries, a frozen model loads nothing.)
+    """Bytes of the tensors that are held in another dtype than their file has, where a model computes in `dtype`, or of
+    all where files are not mapped. (At most: of what the authors' files hold of und queries, a frozen model loads
+    nothing.)
 
     Args:
         keeps_fp8: scaled fp8 weights stay as they are stored.
@@ -85,10 +86,11 @@ def own_bytes(
     for part in parts:
         for (of, name), entry in checkpoint.entries.items():
             stored = DTYPES.get(entry.dtype)
-            if of != part or stored is None or ((keeps_fp8 or as_stored) and entry.dtype in FP8):
+            if of != part or stored is None:
                 continue
-            wanted = _held_in(part, name, dtype, stored, as_stored)
-            total += 0 if wanted == stored else entry.numbers * wanted.itemsize
+            stays = (keeps_fp8 or as_stored) and entry.dtype in FP8
+            wanted = stored if stays else _held_in(part, name, dtype, stored, as_stored)
+            total += 0 if wanted == stored and checkpoint.mapped else entry.numbers * wanted.itemsize
     return total
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,29 +14,35 @@ from ..errors import CheckpointError, ConfigError
 from ..mistaken import mistaken
 from ..texts import parse_json
 from ..understanding.tokenizer import Tokenizer
+from .advice import notes
 from .foreign import foreign, sentence
 from .keys import CONFIG, TOKENIZER
 from .reader import Checkpoint
 from .shapes import count, fit_vae, match_preset
 
+log = logging.getLogger(__name__)
+
 _WORDS = ("vocab.json", "merges.txt")
 _INSPECT = "See `lightfusion inspect`."
 
 
-def open_model(path: str | Path, *, complete: bool = True, **others: str | Path | None) -> Checkpoint:
+def open_model(
+    path: str | Path, *, complete: bool = True, mapped: bool = True, **others: str | Path | None
+) -> Checkpoint:
     """Open a model's files, some parts taken from `others` (understanding=PATH, vae=PATH).
 
     Args:
         complete: require an understanding tower too, without which nothing can be drawn.
+        mapped: map weights from the files; else read them.
 
     Raises:
         CheckpointError: a file that cannot be read, another model, or a part that is not there.
     """
-    checkpoint = Checkpoint.open(path)
+    checkpoint = Checkpoint.open(path, mapped=mapped)
     _refuse_foreign(checkpoint, "generation")
     for part, other in others.items():
         if other is not None:
-            opened = Checkpoint.open(other)
+            opened = Checkpoint.open(other, mapped=mapped)
             _refuse_foreign(opened, part, by_size=not _has_width_for(checkpoint, opened, part))
             checkpoint.merge(opened, part)
     generation = checkpoint.names("generation")
@@ -59,6 +66,8 @@ def open_model(path: str | Path, *, complete: bool = True, **others: str | Path 
             f"{checkpoint.path} has no understanding tower, {checkpoint.describe()}: name a Qwen2.5-VL for it "
             "(understanding=PATH, or --understanding PATH)."
         )
+    for note in notes(checkpoint):
+        log.warning(note)
     return checkpoint
 
 

@@ -35,12 +35,10 @@ def snapshot_of(path: Path) -> Path:
     if not snapshots.is_dir():
         return path
     main = path / "refs" / "main"
-    if main.is_file():
-        named = snapshots / read_document(main).decode(errors="replace").strip()
-        if named.is_dir() and named.parent == snapshots:
-            return named
+    commit = read_document(main).decode(errors="replace").strip() if main.is_file() else ""
     held = [folder for folder in snapshots.iterdir() if folder.is_dir()]
-    return max(held, key=lambda folder: folder.stat().st_mtime, default=path)
+    named = [folder for folder in held if folder.name == commit]
+    return named[0] if named else max(held, key=lambda folder: folder.stat().st_mtime, default=path)
 
 
 def files_of(path: Path, faults: list[str] | None = None) -> list[Path]:

@@ -7,7 +7,6 @@ asked for as they are stored.
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
@@ -22,8 +21,6 @@ from .header import Entry, read_header
 from .keys import DOCUMENTS, PARTS, TOKENIZER, canonical, document
 from .places import files_of, snapshot_of, superseded
 
-log = logging.getLogger(__name__)
-
 
 @dataclass(slots=True)
 class Checkpoint:
@@ -34,6 +31,8 @@ class Checkpoint:
     documents: tensors that hold the bytes of small files, by their names out of `DOCUMENTS`.
     faults, doubles: what a tolerant opening passed over, a line each: files that are not whole, and tensors
         that are there twice.
+    mapped: whether tensors are mapped from the files, or read.
+    backing: files that what was loaded is mapped to; see `require_unchanged`.
     averages: files whose tensors a trainer's average of them (`ema.safetensors`) stands in for, with that.
     """
 
@@ -47,6 +46,7 @@ class Checkpoint:
     documents: dict[str, Entry] = field(default_factory=dict)
     averages: dict[Path, Path] = field(default_factory=dict)
     mapped: bool = True
+    backing: dict[Path, TensorFile] = field(default_factory=dict)
     _sources: dict[str, Path] = field(default_factory=dict)
 
     @classmethod
@@ -75,8 +75,6 @@ class Checkpoint:
                 checkpoint.faults.append(str(error))
         if path.is_dir():
             checkpoint._pass_over_foreign_files()
-        for file, average in checkpoint.averages.items():
-            log.warning("%s is used, the average of the weights in %s beside it.", average, file.name)
         return checkpoint
 
     def merge(self, other: Checkpoint, part: str) -> None:

@@ -20,12 +20,13 @@ from ..config import ModelConfig
 from ..errors import CheckpointError, ConfigError
 from ..texts import printable
 from ..understanding.tokenizer import Tokenizer
+from .advice import notes
 from .checks import Difference, compare, require_finite, require_fit
 from .foreign import WANTED, foreign
 from .fp8 import scale_of
 from .header import Entry
-from .keys import PARTS, layout, prefix
-from .loader import UNUSED_IN_FROZEN, build_generation, build_understanding, build_vae, is_coupled
+from .keys import PARTS, UNUSED_IN_FROZEN, layout, prefix
+from .loader import build_generation, build_understanding, build_vae, is_coupled
 from .model import config_source, find_tokenizer, has_config, read_config, require_vocabulary
 from .reader import Checkpoint
 from .shapes import count
@@ -151,6 +152,7 @@ def inspect(path: str | Path) -> Report:
     """
     checkpoint = Checkpoint.open(path, tolerant=True)
     report = Report(checkpoint.path, checkpoint.used_files())
+    report.notes = notes(checkpoint)
     report.unknown, report.doubles, report.faults = checkpoint.strangers, checkpoint.doubles, checkpoint.faults
     report.parts = [_part(checkpoint, name, report.faults) for name in PARTS if checkpoint.part(name)]
     _recognise(report, checkpoint)

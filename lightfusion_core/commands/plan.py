@@ -41,7 +41,9 @@ def plan(arguments: Namespace, drawing: Drawing, pictures: Sequence[tuple[int, i
     from ..understanding.tokenizer import Tokenizer
 
     path = NANO if arguments.model == "nano" else Path(arguments.model)
-    checkpoint = open_model(path, understanding=arguments.understanding, vae=arguments.vae)
+    checkpoint = open_model(
+        path, mapped=not arguments.no_mmap, understanding=arguments.understanding, vae=arguments.vae
+    )
     config = read_config(checkpoint)
     found = find_tokenizer(checkpoint, arguments.tokenizer)
     if found is None:

@@ -99,6 +99,7 @@ def load(arguments: Namespace) -> tuple[LightFusion, float]:
             device=None if arguments.device is None else device_of(arguments.device),
             dtype=None if arguments.dtype is None else getattr(torch, arguments.dtype),
             offload=arguments.offload,
+            mapped=not arguments.no_mmap,
         )
         if getattr(arguments, "compile", False):
             from ..generation.compiled import compile_step

@@ -220,6 +220,12 @@ class Encoder:
                 f"The prompt has {len(ids)} tokens at position {before.next_start}, and this model takes "
                 f"{self.config.text.max_position_embeddings} in all: shorten the prompt or use fewer references."
             )
+        beyond = next((number for number in ids if not 0 <= number < self.config.text.vocab_size), None)
+        if beyond is not None:
+            raise InputError(
+                f"The prompt has a token of the id {beyond}, and this model knows 0 to "
+                f"{self.config.text.vocab_size - 1}: leave that out, or use the tokenizer that belongs to the model."
+            )
         return self._add(before, Split(TokenKind.TEXT, before.next_start, 1, len(ids)), self.tower.embed(ids), passes)
 
     def plan_vit(

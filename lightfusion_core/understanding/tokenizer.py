@@ -54,10 +54,8 @@ class Tokenizer:
         framing = {self.bos, self.eos, self.sov, self.eov}
         if len(framing) < 4:
             raise CheckpointError(f"{self.place} has one id for two of the tokens that frame texts and pictures.")
-        # To the older form the library adds tokens of its own, which the model need not know
-        made_up = isinstance(source, Path) and source.is_dir()
-        self.largest_id = max(*self._backend.get_vocab(with_added_tokens=not made_up).values(), *framing)
-        """The largest id of the files' own tokens."""
+        self.largest_id = max(*self._backend.get_vocab(with_added_tokens=False).values(), *framing)
+        """The largest id that a text is read as, but for further added tokens: libraries add some themselves."""
         text_end = self._backend.token_to_id(_TEXT_END)
         self.ends = frozenset({self.eos, *ends, *([] if text_end is None else [text_end])})
         """The ids that end an answer."""

@@ -9,6 +9,7 @@ from typing import Any
 import comfy.sd
 import comfy.text_encoders
 import torch
+from comfy.cli_args import args
 from comfy.model_patcher import ModelPatcher
 
 from ...lightfusion_core.checkpoints.generation_config import read_ends
@@ -43,6 +44,7 @@ class Choice:
             NANO if self.model == folders.NANO else folders.model_path(self.model),
             understanding=folders.part_path(folders.UNDERSTANDING, self.understanding),
             vae=folders.part_path(folders.VAE, self.vae),
+            mapped=not args.disable_mmap,
         )
         return checkpoint, read_config(checkpoint)
 

@@ -54,7 +54,8 @@ def test_a_load_reads_the_table_once(tmp_path: Path, monkeypatch: pytest.MonkeyP
     read, parse = [], json.loads
     monkeypatch.setattr("lightfusion_core.checkpoints.known._parsed", None)
     monkeypatch.setattr(
-        "lightfusion_core.checkpoints.known.json.loads", lambda text: read.append("facts" in str(text)) or parse(text)
+        "lightfusion_core.checkpoints.known.json.loads",
+        lambda text, **named: read.append("facts" in str(text)) or parse(text, **named),
     )
     LightFusion.load(folder, device="cpu")
     assert sum(read) == 1

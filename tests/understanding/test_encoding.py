@@ -238,3 +238,10 @@ def test_a_prompt_that_is_too_long_is_refused(model: LightFusion, count: int) ->
 def test_a_reference_needs_content() -> None:
     with pytest.raises(InputError):
         Reference()
+
+
+@pytest.mark.parametrize("beyond", [512, -1, 10**18])
+def test_an_id_that_the_model_does_not_know(frozen: LightFusion, beyond: int) -> None:
+    """Of a tokenizer that has more words than the model, or of a caller."""
+    with pytest.raises(InputError, match=f"the id {beyond}, and this model knows 0 to 511"):
+        frozen.encode([500, beyond, 501])
