@@ -94,6 +94,14 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     )
     add("--denoise", type=_number, metavar="X", help="how much is drawn anew, 0 to 1 (default: 1)")
     add("--image-guidance", type=_number, metavar="X", help="scale of the pictures; 1 turns it off")
+    add(
+        "--keep",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="what the edit did not change comes back bit for bit, unless it changed the whole (default); with a mask, "
+        "colours are matched to what is outside of it",
+    )
+    add("--changed", metavar="FILE", help="write where the picture shows the edit, in white, to this .png file")
     _add_drawing(parser)
     _add_model(parser)
     parser.set_defaults(run=edit)

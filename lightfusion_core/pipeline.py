@@ -25,6 +25,7 @@ from .generation.context import ContextBuilder
 from .generation.layers import Attention, Layers, TorchLayers, attention
 from .generation.tower import GenerationTower
 from .generation.vae import ImageVAE
+from .keeping import restored
 from .offload import HOME, Residency, Watched, check_mode
 from .sampling.guidance import Guidance
 from .sampling.loop import Finite, GuidedVelocity, Sampling, make_noise, sample
@@ -343,6 +344,8 @@ class LightFusion:
         literal: bool = False,
         sampling: Sampling | None = None,
         guidance: Guidance | None = None,
+        keep: bool = True,
+        on_changed: Callable[[Tensor], None] | None = None,
         on_step: OnStep | None = None,
         passes: Passes | None = None,
     ) -> Tensor:
@@ -354,6 +357,9 @@ class LightFusion:
                 image in RGB. `stored.put_back` puts the result into the image's own mode, depth, alpha and profile.
             width, height: the size at which the edit is drawn; the model's rule for `image` when None.
             sampling: with denoise below 1 the run starts from the picture, not from noise alone.
+            keep: give back bit for bit what the edit did not change, unless it changed the whole picture; with a mask,
+                match the colours to what is outside of it. See `keeping`.
+            on_changed: told where the pictures show the edit, (B, H, W) in 0..1.
 
         Returns:
             Images (B, H, W, 3) float32 in 0..1 and sRGB, H and W the image's, any transparency laid on white.
@@ -366,18 +372,22 @@ class LightFusion:
             instruction, prepared, negative_prompt=negative_prompt, system=system, thought=thought, literal=literal
         )
         latent_mask = None if mask is None else self._latent_mask(mask, width, height)
-        latent = None
-        if mask is not None or (sampling is not None and sampling.denoise < 1):
-            canvas = images.resize(images.to_rgb(image), (width, height))
-            pixels = images.to_tensor(canvas).permute(2, 0, 1).unsqueeze(0) * 2 - 1
-            with torch.no_grad():
-                latent = self._encode_pixels(pixels)
+        canvas = images.to_tensor(images.resize(images.to_rgb(image), (width, height)))
+        starts_from_it = mask is not None or (sampling is not None and sampling.denoise < 1)
+        latent = self._encode_picture(canvas) if starts_from_it else None
         drawn = self.sample(
             conditioning, width, height, seed, sampling, guidance,
             batch=batch, latent=latent, mask=latent_mask, on_step=on_step, passes=passes,
         )  # fmt: skip
+        before = None
+        if keep:
+            own = latent if latent is not None or (width, height) != ruled else prepared[0].latent
+            before = canvas if mask is not None else self._through_vae(canvas, own)
         original, placement = images.to_tensor(images.to_rgb(image)), images.Placement(image.size, (width, height))
-        return torch.stack([images.restore(one, placement, original, mask) for one in self.decode(drawn).cpu()])
+        edited = [restored(one, placement, original, mask, before) for one in self.decode(drawn).cpu()]
+        if on_changed is not None:
+            on_changed(torch.stack([shown for _, shown in edited]))
+        return torch.stack([picture for picture, _ in edited])
 
     @_streamed
     def answer(
@@ -456,6 +466,15 @@ class LightFusion:
         stride = self.config.vae.stride
         grid = torch.nn.functional.adaptive_max_pool2d(mask.float()[None, None], (height // stride, width // stride))
         return grid.unsqueeze(2)
+
+    @torch.no_grad()
+    def _encode_picture(self, picture: Tensor) -> Tensor:
+        """The latent of a picture (H, W, 3) of a size that is drawn."""
+        return self._encode_pixels(picture.permute(2, 0, 1).unsqueeze(0) * 2 - 1)
+
+    def _through_vae(self, picture: Tensor, latent: Tensor | None) -> Tensor:
+        """A picture (H, W, 3) as the VAE gives it back, from its latent where there is one."""
+        return self.decode(self._encode_picture(picture) if latent is None else latent).cpu()[0]
 
     def _encode_pixels(self, pixels: Tensor) -> Tensor:
         vae = self._vae()

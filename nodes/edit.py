@@ -7,7 +7,7 @@ from comfy_api.latest import io
 from .encode import IMAGES, image_inputs
 from .fitting import mask_input, size_input
 from .sampling import STEPS, cache_input, guidance_inputs
-from .schema import schema
+from .schema import advanced, schema
 
 
 class LightFusionEdit(io.ComfyNode):
@@ -42,8 +42,17 @@ class LightFusionEdit(io.ComfyNode):
                 mask_input("Where the picture may change; all else comes back bit for bit. One mask for all frames, "
                            "or one for each."),
                 cache_input(),
+                advanced(io.Boolean.Input(
+                    "keep", default=True, optional=True,
+                    tooltip="What the edit did not change comes back bit for bit, unless it changed the whole picture. "
+                    "With a mask, colours are matched to what is outside of it.",
+                )),
             ],
-            outputs=[io.Image.Output("image", display_name="image"), io.Latent.Output("latent", display_name="latent")],
+            outputs=[
+                io.Image.Output("image", display_name="image"),
+                io.Latent.Output("latent", display_name="latent"),
+                io.Mask.Output("changed", display_name="changed", tooltip="Where the picture shows the edit."),
+            ],
             hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
             enable_expand=True,
         )  # fmt: skip
@@ -53,5 +62,5 @@ class LightFusionEdit(io.ComfyNode):
         from .native.editing import expand, links_or_values
 
         inputs = links_or_values(cls.hidden.dynprompt, cls.hidden.unique_id, values)
-        graph, image, latent = expand(inputs, values)
-        return io.NodeOutput(image, latent, expand=graph)
+        graph, *links = expand(inputs, values)
+        return io.NodeOutput(*links, expand=graph)

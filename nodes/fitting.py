@@ -73,14 +73,23 @@ class LightFusionRestore(io.ComfyNode):
                 io.Image.Input("image", tooltip="The edited picture, in any size of the same picture."),
                 io.Image.Input("original", tooltip="One for all frames, or one for each."),
                 mask_input("Where the edit shows; grey blends. One for all frames, or one for each."),
+                io.Image.Input(
+                    "before", optional=True,
+                    tooltip="The original in the edited picture's size, through the VAE (Fit, VAE Encode, VAE Decode): "
+                    "what the edit did not change then comes back bit for bit, unless it changed the whole picture. "
+                    "With a mask, colours are matched to it outside of the mask.",
+                ),
             ],
-            outputs=[io.Image.Output("restored", display_name="image")],
-        )
+            outputs=[
+                io.Image.Output("restored", display_name="image"),
+                io.Mask.Output("changed", display_name="changed", tooltip="Where the picture shows the edit."),
+            ],
+        )  # fmt: skip
 
     @classmethod
-    def execute(cls, image, original, mask=None) -> io.NodeOutput:
+    def execute(cls, image, original, mask=None, before=None) -> io.NodeOutput:
         from .native.fitting import restore
         from .native.showing import before_and_after
 
-        restored = restore(image, original, mask)
-        return io.NodeOutput(restored, ui=before_and_after(original, restored))
+        restored, changed = restore(image, original, mask, before)
+        return io.NodeOutput(restored, changed, ui=before_and_after(original, restored))

@@ -16,6 +16,7 @@ from .result import check_output, deliver, tell
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
     from ..pipeline import LightFusion
     from ..sampling.loop import Sampling
@@ -57,6 +58,7 @@ def generate(arguments: Namespace) -> int:
 def edit(arguments: Namespace) -> int:
     """`lightfusion edit IMAGE INSTRUCTION`."""
     from ..images import resized_size, to_pil
+    from ..keeping import is_whole, mask_image
     from ..sampling.skipping import Passes
     from ..stored import put_back
 
@@ -64,23 +66,32 @@ def edit(arguments: Namespace) -> int:
     image, references = stored.image(), [picture(path) for path in arguments.reference]
     if arguments.plan:
         return plan(arguments, drawing, [one.size for one in (image, *references)])
-    check_output(arguments.output)
+    for output in (arguments.output, arguments.changed):
+        check_output(output)
     area = None if arguments.mask is None else mask(arguments.mask, image.size)
     model, load_seconds = load(arguments)
     size = drawing.size(model.config, resized_size(*image.size, model.config.vae_image))
     sampling, guidance = drawing.sampling(model.config), drawing.guidance(model.config)
     given = {"image": arguments.image, "references": arguments.reference, "mask": arguments.mask}
+    given["keep"] = arguments.keep
     settings = {"command": "edit", **given, **describe_drawing(arguments, model, size, sampling, guidance)}
     passes, start = Passes(), time.perf_counter()
+    changed: list[Tensor] = []  # for each picture, where it shows the edit
     thought = _think(arguments, model, (image, *references))
     with progress("Reading the pictures and the prompt", steps_of(sampling), quiet=arguments.quiet) as bar:
         pictures = model.edit(
             image, arguments.prompt, references=references, mask=area, width=size[0], height=size[1],
             seed=arguments.seed, batch=arguments.batch, negative_prompt=arguments.negative, literal=arguments.literal,
-            sampling=sampling, guidance=guidance, on_step=watcher(bar, sampling), passes=passes, **thought,
+            sampling=sampling, guidance=guidance, keep=arguments.keep, on_changed=changed.extend,
+            on_step=watcher(bar, sampling), passes=passes, **thought,
         )  # fmt: skip
         bar.phase("Drawn")
-    edited = [to_pil(one) if area is None else put_back(one, stored, area) for one in pictures]
+    edited = [
+        to_pil(one) if area is None and is_whole(where) else put_back(one, stored, where)
+        for one, where in zip(pictures, changed, strict=True)
+    ]
+    if arguments.changed is not None:
+        deliver(arguments.changed, arguments.prompt, [mask_image(one) for one in changed], [settings] * len(changed))
     return _deliver(arguments, edited, settings | thought, passes, time.perf_counter() - start, load_seconds)
 
 

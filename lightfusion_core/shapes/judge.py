@@ -25,6 +25,8 @@ __all__ = [
     "judge_scene",
     "outline_errors",
     "read",
+    "share_changed",
+    "share_worn",
 ]
 
 _STILL = 0.08  # how far a thing that should stay may wander, as a part of the side
@@ -76,18 +78,29 @@ def judge_edit(sample: EditSample, source_picture: Picture, result: Picture) -> 
         whether what was asked was done and every other thing is still there, and the mean absolute change outside
         the edited object (of the things, where the background was edited), as a part of full scale, 0..1.
     """
-    reading = read(result)
-    checks = [_as_kept(thing) for thing in sample.source.things if thing is not sample.before]
-    if sample.after is not None:
-        checks.append(_as_edited(sample))
-    matching = next(_matchings(reading.things, checks), None)
-    done = matching is not None
-    if sample.before is None and sample.after is None:
-        done = done and reading.background == sample.target.background
-    edited = matching[-1] if matching is not None and sample.after is not None else None
-    outside = ~_may_change(sample, result.shape[0], result.shape[1], edited)
+    done, outside = _judged(sample, result)
     change = np.abs(to_pixels(result) - to_pixels(source_picture)).mean(axis=2) / 255
     return done, float(change[outside].mean()) if outside.any() else 0.0
+
+
+def share_changed(sample: EditSample, source_picture: Picture, result: Picture) -> float:
+    """What part of the pixels outside of the edited object is not bit for bit what it was; see `judge_edit`."""
+    outside = _judged(sample, result)[1]
+    return float((result != source_picture).any(axis=2)[outside].mean()) if outside.any() else 0.0
+
+
+def share_worn(sample: ChainSample, source_picture: Picture, results: Sequence[Picture]) -> float:
+    """The same of the last of the pictures after each edit of a chain, outside of all that any edit was to change."""
+    height, width = source_picture.shape[:2]
+    region, before = np.zeros((height, width), bool), source_picture
+    for edit, after in zip(sample.edits, results, strict=True):
+        for thing, picture in ((edit.before, before), (edit.after, after)):
+            for found in read(picture).things if thing is not None else ():
+                if thing is not None and _is(found, thing):
+                    region |= found.mask
+        before = after
+    outside = ~ndimage.binary_dilation(region, iterations=_border(height, width))
+    return float((results[-1] != source_picture).any(axis=2)[outside].mean()) if outside.any() else 0.0
 
 
 def judge_chain(sample: ChainSample, result: Picture) -> bool:
@@ -105,10 +118,28 @@ def outline_errors(picture: Picture) -> dict[str, list[float]]:
     return errors
 
 
+def _judged(sample: EditSample, result: Picture) -> tuple[bool, NDArray[np.bool_]]:
+    """Whether an edit was done, and the pixels (H, W) that it should have left alone."""
+    reading = read(result)
+    checks = [_as_kept(thing) for thing in sample.source.things if thing is not sample.before]
+    if sample.after is not None:
+        checks.append(_as_edited(sample))
+    matching = next(_matchings(reading.things, checks), None)
+    done = matching is not None
+    if sample.before is None and sample.after is None:
+        done = done and reading.background == sample.target.background
+    edited = matching[-1] if matching is not None and sample.after is not None else None
+    return done, ~_may_change(sample, result.shape[0], result.shape[1], edited)
+
+
+def _border(height: int, width: int) -> int:
+    return max(1, round(_BORDER * min(width, height) / 128))
+
+
 def _may_change(sample: EditSample, height: int, width: int, edited: Found | None) -> NDArray[np.bool_]:
     """The pixels of the edit, (H, W). Where the instruction leaves open where a thing goes (added or moved),
     its place in the result counts, not in the target."""
-    border = max(1, round(_BORDER * min(width, height) / 128))
+    border = _border(height, width)
     if sample.before is None and sample.after is None:
         kept = sum(coverage_of(thing, width, height) for thing in sample.source.things) > 0.5
         return ~ndimage.binary_erosion(kept, iterations=border)

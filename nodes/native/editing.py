@@ -49,8 +49,8 @@ def _carries_list(dynprompt: DynamicPrompt, link: Link) -> bool:
     return False
 
 
-def expand(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], Link, Link]:
-    """The graph of an edit, and the links to its IMAGE and its LATENT.
+def expand(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], Link, Link, Link]:
+    """The graph of an edit, and the links to its IMAGE, its LATENT and the MASK of where the IMAGE shows the edit.
 
     Each frame is encoded and drawn by itself; all frames are decoded and restored together.
 
@@ -87,11 +87,11 @@ def expand(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[s
     if fitted is not None and len(frames) > 1:  # joining keeps the first frame's mask alone
         latents = graph.node("SetLatentNoiseMask", samples=latents, mask=fitted.out(1)).out(0)
     decoded = graph.node("VAEDecode", samples=latents, vae=inputs["vae"])
-    restored = graph.node(
-        "LightFusionRestore", image=decoded.out(0), original=inputs["image_1"],
-        **({} if mask is None else {"mask": inputs["mask"]}),
-    )  # fmt: skip
-    return graph.finalize(), restored.out(0), latents
+    more = {} if mask is None else {"mask": inputs["mask"]}
+    if values.get("keep", True):
+        more["before"] = _before(graph, inputs, None if fitted is None else fitted.out(0))
+    restored = graph.node("LightFusionRestore", image=decoded.out(0), original=inputs["image_1"], **more)
+    return graph.finalize(), restored.out(0), latents, restored.out(1)
 
 
 def _canvas(
@@ -106,6 +106,16 @@ def _canvas(
     )
     encoded = graph.node("VAEEncode", pixels=fitted.out(0), vae=inputs["vae"])
     return graph.node("SetLatentNoiseMask", samples=encoded.out(0), mask=fitted.out(1)).out(0), fitted
+
+
+def _before(graph: GraphBuilder, inputs: Mapping[str, Any], fitted: Link | None) -> Link:
+    """What the drawn pictures are held against: with a mask the fitted pictures, else those through the VAE."""
+    if fitted is not None:
+        return fitted
+    vae = inputs["vae"]
+    whole = graph.node("LightFusionFit", vae=vae, image=inputs["image_1"], size=inputs["size"]).out(0)
+    encoded = graph.node("VAEEncode", pixels=whole, vae=vae).out(0)
+    return graph.node("VAEDecode", samples=encoded, vae=vae).out(0)
 
 
 def _sampler(graph: GraphBuilder, inputs: Mapping[str, Any], encoded: Node, latent: Link, shift: float) -> Node:

@@ -10,6 +10,7 @@ from torch import Tensor
 from ...lightfusion_core import images
 from ...lightfusion_core.config import ModelConfig, SizeRule
 from ...lightfusion_core.errors import InputError
+from ...lightfusion_core.keeping import restored
 from .vae import LightFusionVAE
 
 _NO_MASK = (64, 64)
@@ -63,32 +64,39 @@ def fit(vae: comfy.sd.VAE, image: Tensor, own_size: bool, mask: Tensor | None) -
     return fitted, cells.repeat_interleave(stride, 1).repeat_interleave(stride, 2), width, height
 
 
-def restore(image: Tensor, original: Tensor, mask: Tensor | None) -> Tensor:
+def restore(image: Tensor, original: Tensor, mask: Tensor | None, before: Tensor | None) -> tuple[Tensor, Tensor]:
     """Edited pictures (B, h, w, C) at exactly the original's size: (B, H, W, 3), or (B, H, W, 4) with the alpha of
-    an original that has one.
+    an original that has one; and where they show the edit, (B, H, W).
 
     Args:
         original: (B or 1, H, W, C).
         mask: (B or 1, H, W), 1 where the edit shows; where it is 0 the original stays, bit for bit.
+        before: (B or 1, h, w, C), what the edited pictures are held against; see `keeping.restored`.
 
     Raises:
         InputError: another number of originals or masks, or a mask of another size than the original's.
     """
-    if len(original) not in (1, len(image)):
-        raise InputError(
-            f"{len(image)} edited pictures go with as many originals or with one, and there are {len(original)}: give "
-            "the batch that was edited."
-        )
+    _check_count("originals", original, image)
     mask = given_mask(original, mask)
     masks = [None] if mask is None else masks_for(original, mask, len(image))
-    edited, originals = images.rgb(image), _coloured(original)
+    edited, originals, befores = images.rgb(image), _coloured(original), [None]
+    if before is not None:
+        _check_count("pictures before", before, image)
+        befores = list(images.rgb(before))
     placement = images.Placement(_size(originals), _size(edited))
-    return torch.stack(
-        [
-            images.restore(frame, placement, originals[k % len(originals)], masks[k % len(masks)])
-            for k, frame in enumerate(edited)
-        ]
-    )
+    made = [
+        restored(frame, placement, originals[k % len(originals)], masks[k % len(masks)], befores[k % len(befores)])
+        for k, frame in enumerate(edited)
+    ]
+    return torch.stack([picture for picture, _ in made]), torch.stack([shown.float().cpu() for _, shown in made])
+
+
+def _check_count(what: str, given: Tensor, image: Tensor) -> None:
+    if len(given) not in (1, len(image)):
+        raise InputError(
+            f"{len(image)} edited pictures go with as many {what} or with one, and there are {len(given)}: give "
+            "the batch that was edited."
+        )
 
 
 def masks_for(image: Tensor, mask: Tensor, count: int | None = None) -> Tensor:

@@ -32,7 +32,12 @@ def half_mask(image: Tensor, frames: int = 1) -> Tensor:
 
 
 def edit(image: Tensor, name: str = "tiny/", **inputs: Any) -> tuple[Tensor, dict[str, Tensor]]:
-    """IMAGE and LATENT of an Edit node, its graph evaluated node by node."""
+    """Its IMAGE and LATENT."""
+    return edit_and_mask(image, name, **inputs)[:2]
+
+
+def edit_and_mask(image: Tensor, name: str = "tiny/", **inputs: Any) -> tuple[Tensor, dict[str, Tensor], Tensor]:
+    """IMAGE, LATENT and MASK of an Edit node, its graph evaluated node by node."""
     model, clip, vae = load(name)
     given = {
         "model": model, "clip": clip, "vae": vae, "image_1": image, "instruction": INSTRUCTION, "seed": 5, "steps": 3,
@@ -60,6 +65,33 @@ def check_edit_is_the_engines_edit() -> dict[str, float]:
         found[what] = largest(drawn - wanted)
         assert found[what] <= 2e-3, found
         assert largest(drawn - image) > 0.05, "nothing was edited"
+    return found
+
+
+def check_what_an_edit_leaves_alone_comes_back_bit_for_bit() -> dict[str, float]:
+    """nano's edit is the engine's, with what it left alone as it was and with all of it as it was drawn, frame by frame;
+    the mask says where."""
+    world, pipeline = pack("lightfusion_core.shapes.world"), pack("lightfusion_core.pipeline")
+    images, core, found = pack("lightfusion_core.images"), pipeline.LightFusion.load("nano", device="cpu"), {}
+    things = (world.Thing("circle", "red", "medium", 0.3, 0.4), world.Thing("star", "blue", "small", 0.75, 0.7))
+    grounds = [world.Background("stripes", tint, "white", "vertical") for tint in ("light green", "light pink")]
+    image = torch.stack([torch.tensor(world.render(world.Scene(things, ground))) for ground in grounds]).float() / 255
+    asked = {"instruction": "make the circle yellow", "steps": 12, "image_guidance": 1.0}
+    sampling = pack("lightfusion_core.sampling.loop").Sampling(12)
+    for keep in (True, False):
+        drawn, _, changed = edit_and_mask(image, "nano (built in)", keep=keep, **asked)
+        for k, frame in enumerate(image):
+            told: list[Tensor] = []
+            wanted = core.edit(
+                images.to_pil(frame), asked["instruction"], seed=5 + k, sampling=sampling, keep=keep,
+                on_changed=told.append,
+            )  # fmt: skip
+            found[f"keep {keep}, frame {k}"] = largest(drawn[k] - wanted[0])
+            assert torch.equal(changed[k] > 0, told[0][0] > 0)
+        assert torch.equal(drawn[changed == 0], image[changed == 0])
+        share = float((changed > 0).float().mean())
+        assert 0.02 < share < 0.25 if keep else share == 1, share
+    assert max(found.values()) <= 2e-3, found
     return found
 
 
