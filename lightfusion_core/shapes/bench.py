@@ -86,7 +86,9 @@ class Engine:
         from PIL import Image
 
         for k, (picture, instruction) in enumerate(asked):
-            yield _pixels(self.model.edit(Image.fromarray(picture), instruction, seed=seed + k, **self._settings)[0])
+            image = Image.fromarray(picture)
+            # as it is drawn: what the model leaves alone is a part of what is measured
+            yield _pixels(self.model.edit(image, instruction, seed=seed + k, keep=False, **self._settings)[0])
 
     @property
     def _settings(self) -> dict[str, Any]:

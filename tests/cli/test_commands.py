@@ -172,6 +172,19 @@ def test_thinking_comes_first_and_its_settings_are_the_published_ones(run) -> No
 # edit
 
 
+def test_edit_says_where_the_picture_shows_it(run, photo: Path) -> None:
+    """Guards the mask as a file, one for each picture; random weights change all of it, a mask's outside never."""
+    Image.fromarray(np.uint8([[0] * 50 + [255] * 50] * 80)).save("mask.png")
+    given = ("edit", photo, "make it blue", "--batch", 2, "-o", "b.png", "--changed", "where.png")
+    for options, wanted in (((), 255), (("--no-keep",), 255), (("--mask", "mask.png"), pixels("mask.png"))):
+        code, out, _ = run(*given, *options)
+        assert (code, out) == (0, "b-1.png\nb-2.png\n")
+        for k in (1, 2):
+            assert np.array_equal(Image.open(f"where-{k}.png").convert("L"), np.broadcast_to(wanted, (80, 100)))
+    assert read_parameters("b-1.png")["keep"] is True
+    refusal(run(*given[:-1], "where.jpg"), "saved as PNG")
+
+
 def test_edit_returns_the_pictures_size_and_keeps_what_the_mask_keeps(run, photo: Path) -> None:
     mask = Image.new("L", (100, 80), 0)
     mask.paste(255, (20, 10, 60, 50))

@@ -69,8 +69,8 @@ def check_edit_is_the_engines_edit() -> dict[str, float]:
 
 
 def check_what_an_edit_leaves_alone_comes_back_bit_for_bit() -> dict[str, float]:
-    """nano's edit is the engine's, with what it left alone as it was and with all of it as it was drawn, frame by frame;
-    the mask says where."""
+    """nano's edit is the engine's, with what it left alone as it was and with all of it as it was drawn, frame by
+    frame; the mask says where."""
     world, pipeline = pack("lightfusion_core.shapes.world"), pack("lightfusion_core.pipeline")
     images, core, found = pack("lightfusion_core.images"), pipeline.LightFusion.load("nano", device="cpu"), {}
     things = (world.Thing("circle", "red", "medium", 0.3, 0.4), world.Thing("star", "blue", "small", 0.75, 0.7))
