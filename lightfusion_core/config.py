@@ -263,6 +263,8 @@ class SpecialTokens:
 
     def __post_init__(self) -> None:
         _check_numbers(self, "special_token_ids", signed=_ID_FIELDS)
+        longest = max(map(len, (self.bos, self.eos, self.sov, self.eov)))
+        check(longest <= 200, f"special_token_ids: a token has at most 200 characters, found {longest}.")
         found = min(
             (self.bos_token_id, self.eos_token_id, self.sov_token_id, self.eov_token_id, *self.newline_token_ids)
         )
@@ -335,7 +337,7 @@ class ModelConfig:
         _check_numbers(self, "the configuration")
         check(0 < len(self.name) <= 200, f"name must have 1 to 200 characters, found {len(self.name)}.")
         unknown = [task for task in self.tasks if task not in TASKS]
-        check(not unknown, f"tasks: there is no task {', '.join(unknown)}: choose of {', '.join(TASKS)}.")
+        check(not unknown, f"tasks: there is no task {shortened(', '.join(unknown))}: choose of {', '.join(TASKS)}.")
         deepest = max(self.text.num_hidden_layers, self.dit.num_layers) - 1
         shallowest = min(self.text.num_hidden_layers, self.dit.num_layers) - 1
         check(

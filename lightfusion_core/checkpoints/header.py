@@ -19,7 +19,7 @@ from ..errors import CheckpointError
 from ..mistaken import mistaken
 
 _LONGEST = 100_000_000  # the format's own limit
-_MOST_TENSORS, _MOST_SIDES = 100_000, 32
+_MOST_TENSORS, _MOST_SIDES, _LONGEST_NAME = 100_000, 32, 500
 _FOREIGN = (
     ((b"PK\x03\x04", b"\x80\x02", b"\x80\x03", b"\x80\x04"), "is a PyTorch pickle file, which can run any code"),
     ((b"GGUF",), "is a GGUF file, which is not read"),
@@ -142,7 +142,7 @@ def _entry(file: Path, name: str, value: Mapping[str, Any], data: int) -> Entry:
     dtype, shape, (start, end) = value["dtype"], tuple(value["shape"]), value["data_offsets"]
     if not isinstance(dtype, str) or any(type(number) is not int or number < 0 for number in (*shape, start, end)):
         raise ValueError(name)
-    if len(shape) > _MOST_SIDES or end < start:
+    if len(name) > _LONGEST_NAME or len(shape) > _MOST_SIDES or end < start:
         raise ValueError(name)
     if dtype in ELEMENT_SIZES and end - start != prod(shape) * ELEMENT_SIZES[dtype]:
         raise ValueError(name)

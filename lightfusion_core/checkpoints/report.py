@@ -165,7 +165,11 @@ def inspect(path: str | Path) -> Report:
         report.faults.append(str(error))
         return report
     _describe_fusion(report, checkpoint, config)
-    modules = {part.name: _module(part.name, checkpoint, config, report) for part in report.parts}
+    try:
+        modules = {part.name: _module(part.name, checkpoint, config, report) for part in report.parts}
+    except ConfigError as error:
+        report.faults.append(str(error))
+        return report
     for part in report.parts:
         part.difference = _difference(checkpoint, part.name, modules[part.name], report)
     if not (report.faults or report.doubles or any(part.difference for part in report.parts)):

@@ -48,7 +48,8 @@ class Staging:
         self._made: list[Path] = []
 
     def __enter__(self) -> Staging:
-        self._check_movable()
+        with self._told():
+            self._check_movable()
         self._stop.listen()
         try:
             with self._told():

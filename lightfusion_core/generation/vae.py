@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..config import VAEConfig
-from ..errors import DependencyError, LightFusionError
+from ..errors import ConfigError, DependencyError, LightFusionError
 from ..turns import Turn
 
 
@@ -17,6 +17,7 @@ def build_autoencoder(config: VAEConfig) -> nn.Module:
     """diffusers' AutoencoderKLWan in Wan2.2's form for these sizes.
 
     Raises:
+        ConfigError: widths that do not go together.
         DependencyError: diffusers is installed beside a huggingface-hub that it does not take.
     """
     try:
@@ -28,21 +29,28 @@ def build_autoencoder(config: VAEConfig) -> nn.Module:
             'install a diffusers that goes with it: python -m pip install "diffusers>=0.36,<0.40" transformers'
         ) from error
 
-    return AutoencoderKLWan(
-        base_dim=config.base_dim,
-        decoder_base_dim=config.decoder_base_dim,
-        z_dim=config.z_dim,
-        dim_mult=list(config.dim_mult),
-        num_res_blocks=config.num_res_blocks,
-        temperal_downsample=list(config.temporal_downsample),
-        is_residual=True,
-        in_channels=3 * config.patch_size**2,
-        out_channels=3 * config.patch_size**2,
-        patch_size=config.patch_size,
-        scale_factor_spatial=config.stride,
-        latents_mean=list(config.mean),
-        latents_std=list(config.std),
-    )
+    # Its shortcuts average channels, and it asserts that they can
+    try:
+        return AutoencoderKLWan(
+            base_dim=config.base_dim,
+            decoder_base_dim=config.decoder_base_dim,
+            z_dim=config.z_dim,
+            dim_mult=list(config.dim_mult),
+            num_res_blocks=config.num_res_blocks,
+            temperal_downsample=list(config.temporal_downsample),
+            is_residual=True,
+            in_channels=3 * config.patch_size**2,
+            out_channels=3 * config.patch_size**2,
+            patch_size=config.patch_size,
+            scale_factor_spatial=config.stride,
+            latents_mean=list(config.mean),
+            latents_std=list(config.std),
+        )
+    except (AssertionError, ValueError, ArithmeticError) as error:
+        raise ConfigError(
+            f"vae_config: base_dim {config.base_dim} and {config.decoder_base_dim} with dim_mult {config.dim_mult} are "
+            f"no autoencoder's, whose levels divide into each other ({str(error) or type(error).__name__})."
+        ) from None
 
 
 def _version(package: str) -> str:

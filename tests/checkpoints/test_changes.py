@@ -16,6 +16,7 @@ from tiny import write_model
 from lightfusion_core import CheckpointError, LightFusion, Sampling
 from lightfusion_core.checkpoints.memory import own_bytes
 from lightfusion_core.checkpoints.model import open_model
+from lightfusion_core.cli import main
 
 PROMPT = ids("a star")
 
@@ -89,3 +90,10 @@ def test_memory_is_counted_for_what_is_read(folder: Path) -> None:
     assert sizes[0] == 0
     weights = sum((folder / f"{name}.safetensors").stat().st_size for name in ("model", "vae"))
     assert 0.95 * weights < sizes[1] <= weights
+
+
+def test_the_command_line_can_read_instead_of_mapping(folder: Path, tmp_path: Path) -> None:
+    line = ["generate", "a star", "--model", str(folder), "--device", "cpu", "--steps", "1", "--quiet"]
+    size = ["--width", "64", "--height", "64"]
+    assert main([*line, *size, "--no-mmap", "-o", str(tmp_path / "read.png")]) == 0
+    assert (tmp_path / "read.png").is_file()

@@ -7,19 +7,23 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import namedtuple
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from checkpoint_layouts import golden, golden_vae, write
 from headers import rewritten
+from pictures import unprivileged
 from safetensors.torch import load_file, save_file
 from samples import heed_interrupts
 
-from lightfusion_core import CheckpointError, InputError
+from lightfusion_core import CheckpointError, InputError, LightFusionError
 from lightfusion_core.checkpoints.convert import Converter
 from lightfusion_core.checkpoints.reader import Checkpoint
+from lightfusion_core.checkpoints.report import inspect
 from lightfusion_core.checkpoints.staging import Staging
 from lightfusion_core.checkpoints.writer import Planned
 
@@ -213,11 +217,37 @@ def test_a_callback_that_raises_ends_the_run_cleanly(source: Path, tmp_path: Pat
     assert not (tmp_path / "out").exists()
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may write anywhere")
-def test_a_place_that_may_not_be_written(source: Path, tmp_path: Path) -> None:
-    (tmp_path / "locked").mkdir(mode=0o500)
-    with refused(InputError, "cannot be written"):
-        Converter(source, tmp_path / "locked" / "out").run()
+@pytest.fixture
+def open_to_all(source: Path) -> Iterator[Path]:
+    """A copy of the source where every user may look."""
+    with tempfile.TemporaryDirectory() as place:
+        os.chmod(place, 0o755)
+        yield Path(shutil.copytree(source, Path(place, "source")))
+
+
+def test_a_place_that_may_not_be_written(open_to_all: Path) -> None:
+    """Or not even be looked into."""
+    (open_to_all.parent / "locked").mkdir(mode=0o500)
+    (open_to_all.parent / "hidden").mkdir(mode=0o600)
+    for place in ("locked", "hidden", "hidden/deep"):
+        converter = Converter(open_to_all, open_to_all.parent / place / "out")
+        with unprivileged(), refused(InputError, place, "Permission denied"):
+            converter.run()
+    assert left(open_to_all.parent / "locked") == left(open_to_all.parent / "hidden") == []
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "vae.safetensors", "config.json", "."])
+def test_what_may_not_be_read_is_said_alike(open_to_all: Path, name: str) -> None:
+    os.chmod(open_to_all / name, 0)
+    Converter(write(open_to_all.parent / "other", {"model.safetensors": golden()}), open_to_all.parent / "x")  # imports
+    acts = (inspect, Checkpoint.open, lambda path: Converter(path, open_to_all.parent / "out"))
+    for act in acts[::2] if name == "config.json" else acts:
+        with unprivileged():
+            try:
+                said = str(act(open_to_all).faults)
+            except LightFusionError as error:
+                said = str(error)
+        assert "cannot be read: Permission denied" in said
 
 
 def test_a_writer_counts_what_it_was_promised(tmp_path: Path) -> None:
