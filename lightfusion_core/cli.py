@@ -94,12 +94,16 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     )
     add("--denoise", type=_number, metavar="X", help="how much is drawn anew, 0 to 1 (default: 1)")
     add("--image-guidance", type=_number, metavar="X", help="scale of the pictures; 1 turns it off")
+    add("--context", type=_number, metavar="X", help="with a mask: draw a part X times as large as the mask, 1 or more "
+        "(default: all of a small picture, else 1.25)")  # fmt: skip
+    add("--outpaint", type=int, nargs=4, metavar=("LEFT", "TOP", "RIGHT", "BOTTOM"), default=(0, 0, 0, 0),
+        help="pixels to add at each side, and to fill; the picture is kept")  # fmt: skip
     add(
         "--keep",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="what the edit did not change comes back bit for bit, unless it changed the whole (default); with a mask, "
-        "colours are matched to what is outside of it",
+        help="what the edit did not change comes back bit for bit, unless it changed the whole, and the colours of the "
+        "rest are matched to it (default)",
     )
     add("--changed", metavar="FILE", help="write where the picture shows the edit, in white, to this .png file")
     _add_drawing(parser)

@@ -28,6 +28,7 @@ __all__ = [
     "check_aspect",
     "fit",
     "fit_size",
+    "padded_levels",
     "resize",
     "resized_size",
     "restore",
@@ -176,6 +177,12 @@ def on_white(colours: torch.Tensor, alpha: torch.Tensor) -> torch.Tensor:
 
 
 # Editing: into the model's size and back
+
+
+def padded_levels(levels: np.ndarray, edges: tuple[int, int, int, int]) -> np.ndarray:
+    """A picture (H, W, C) with pixels added at the left, top, right and bottom, of the colours that it ends in."""
+    left, top, right, bottom = edges
+    return np.pad(levels, ((top, bottom), (left, right), (0, 0)), mode="edge")
 
 
 @dataclass(frozen=True, slots=True)

@@ -79,9 +79,9 @@ def restored(
 
     Args:
         edited, placement, original, mask: see `images.restore`.
-        before: what `edited` is held against, at its size. Without a mask it is the original through the VAE: what the
-            edit did not change is the original's, bit for bit. With one it is the original: what shows gets the mean
-            colour that it has outside of the mask. None leaves the edit as it was drawn.
+        before: the original through the VAE at the size of `edited`: what the edit did not change, or what lies outside
+            of a mask, is the original's, bit for bit, and what shows gets the mean colour that is kept there. None
+            leaves the edit as it was drawn.
 
     Returns:
         The picture as `images.restore` gives it, and a mask (H, W) of its size.
@@ -90,10 +90,13 @@ def restored(
         InputError: shapes that do not belong together.
     """
     if before is not None:
-        found = changed(edited, before) if mask is None else resized(mask.float().cpu(), placement.fitted)
-        edited = matched(edited, before, found.to(edited.device))
-        if mask is None and not is_whole(found):
-            mask = resized(found, placement.original)
+        found = changed(edited, before)
+        whole = is_whole(found)
+        limits = found if mask is None else torch.minimum(found, resized(mask.float().cpu(), placement.fitted))
+        edited = matched(edited, before, limits.to(edited.device))
+        if not whole:
+            found = resized(found, placement.original)
+            mask = found if mask is None else torch.minimum(mask.float().cpu(), found)
     shown = torch.ones(placement.original[::-1]) if mask is None else mask
     return restore(edited, placement, original, mask), shown
 

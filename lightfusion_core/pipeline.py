@@ -21,6 +21,7 @@ from .checkpoints.model import find_tokenizer, open_model, read_config, require_
 from .conditioning import Conditioning
 from .config import ModelConfig
 from .errors import CapabilityError, InputError
+from .framing import Part
 from .generation.context import ContextBuilder
 from .generation.layers import Attention, Layers, TorchLayers, attention
 from .generation.tower import GenerationTower
@@ -344,6 +345,8 @@ class LightFusion:
         literal: bool = False,
         sampling: Sampling | None = None,
         guidance: Guidance | None = None,
+        outpaint: Sequence[int] = (0, 0, 0, 0),
+        context: float | None = None,
         keep: bool = True,
         on_changed: Callable[[Tensor], None] | None = None,
         on_step: OnStep | None = None,
@@ -357,14 +360,21 @@ class LightFusion:
                 image in RGB. `stored.put_back` puts the result into the image's own mode, depth, alpha and profile.
             width, height: the size at which the edit is drawn; the model's rule for `image` when None.
             sampling: with denoise below 1 the run starts from the picture, not from noise alone.
-            keep: give back bit for bit what the edit did not change, unless it changed the whole picture; with a mask,
-                match the colours to what is outside of it. See `keeping`.
+            outpaint: pixels to add at the left, top, right and bottom, and to fill; the picture is kept.
+            context: with a mask, how much larger than its own box the part of the picture is that is drawn, 1 or more.
+                None draws all of a picture that the model draws in its own size, else `framing.CONTEXT`.
+            keep: give back bit for bit what the edit did not change, unless it changed the whole picture, and match
+                the colours of what shows to what is kept. See `keeping`.
             on_changed: told where the pictures show the edit, (B, H, W) in 0..1.
 
         Returns:
-            Images (B, H, W, 3) float32 in 0..1 and sRGB, H and W the image's, any transparency laid on white.
+            Images (B, H, W, 3) float32 in 0..1 and sRGB, H and W the image's and what was added, any transparency laid
+            on white.
         """
         self._check_task("edit")
+        part = Part.of(image.size, mask, outpaint, context, self.config.vae_image)
+        whole = part.whole(images.to_rgb(image))
+        image, mask = part.cut(whole), part.mask
         ruled = images.resized_size(*image.size, self.config.vae_image)
         width, height = self.fit_size(width or ruled[0], height or ruled[1])
         prepared = [self.prepare(picture) for picture in (image, *references)]
@@ -372,7 +382,7 @@ class LightFusion:
             instruction, prepared, negative_prompt=negative_prompt, system=system, thought=thought, literal=literal
         )
         latent_mask = None if mask is None else self._latent_mask(mask, width, height)
-        canvas = images.to_tensor(images.resize(images.to_rgb(image), (width, height)))
+        canvas = images.to_tensor(images.resize(image, (width, height)))
         starts_from_it = mask is not None or (sampling is not None and sampling.denoise < 1)
         latent = self._encode_picture(canvas) if starts_from_it else None
         drawn = self.sample(
@@ -382,12 +392,14 @@ class LightFusion:
         before = None
         if keep:
             own = latent if latent is not None or (width, height) != ruled else prepared[0].latent
-            before = canvas if mask is not None else self._through_vae(canvas, own)
-        original, placement = images.to_tensor(images.to_rgb(image)), images.Placement(image.size, (width, height))
-        edited = [restored(one, placement, original, mask, before) for one in self.decode(drawn).cpu()]
+            before = self._through_vae(canvas, own)
+        original, placement = images.to_tensor(image), images.Placement(image.size, (width, height))
+        edited = [restored(one, placement, original, part.shown, before) for one in self.decode(drawn).cpu()]
         if on_changed is not None:
-            on_changed(torch.stack([shown for _, shown in edited]))
-        return torch.stack([picture for picture, _ in edited])
+            nowhere = torch.zeros(whole.size[::-1])
+            on_changed(torch.stack([part.placed(shown, nowhere) for _, shown in edited]))
+        around = images.to_tensor(whole)
+        return torch.stack([part.placed(picture, around) for picture, _ in edited])
 
     @_streamed
     def answer(

@@ -14,7 +14,7 @@ from PIL import Image
 
 from .colour import from_srgb
 from .errors import InputError
-from .images import on_white, to_pil, with_alpha
+from .images import on_white, padded_levels, to_pil, with_alpha
 from .modes import colours_and_alpha, deep_grey, is_deep, to_rgb
 
 if TYPE_CHECKING:
@@ -69,6 +69,12 @@ class Stored:
             opacity = np.asarray(alpha).astype(levels.dtype) * (np.iinfo(levels.dtype).max // 255)
             levels = np.concatenate([levels, opacity[..., None]], axis=-1)
         return cls(levels, profile, packed)
+
+    def padded(self, edges: tuple[int, int, int, int]) -> Stored:
+        """It with pixels added at the left, top, right and bottom, of the colours that it ends in."""
+        if not any(edges):
+            return self
+        return Stored(padded_levels(self.levels, edges), self.profile)
 
     def image(self) -> Image.Image:
         """It as PIL holds it, of colours of 16 bits their upper eight."""

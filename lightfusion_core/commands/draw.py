@@ -57,6 +57,7 @@ def generate(arguments: Namespace) -> int:
 
 def edit(arguments: Namespace) -> int:
     """`lightfusion edit IMAGE INSTRUCTION`."""
+    from ..framing import Part, check_edges
     from ..images import resized_size, to_pil
     from ..keeping import is_whole, mask_image
     from ..sampling.skipping import Passes
@@ -64,16 +65,19 @@ def edit(arguments: Namespace) -> int:
 
     drawing, stored = Drawing(arguments), original(arguments.image)
     image, references = stored.image(), [picture(path) for path in arguments.reference]
+    area = None if arguments.mask is None else mask(arguments.mask, image.size)
+    check_edges(arguments.outpaint, image.size)
     if arguments.plan:
         return plan(arguments, drawing, [one.size for one in (image, *references)])
     for output in (arguments.output, arguments.changed):
         check_output(output)
-    area = None if arguments.mask is None else mask(arguments.mask, image.size)
     model, load_seconds = load(arguments)
-    size = drawing.size(model.config, resized_size(*image.size, model.config.vae_image))
+    rule = model.config.vae_image
+    part = Part.of(image.size, area, arguments.outpaint, arguments.context, rule)
+    size = drawing.size(model.config, resized_size(*part.drawn_size, rule))
     sampling, guidance = drawing.sampling(model.config), drawing.guidance(model.config)
     given = {"image": arguments.image, "references": arguments.reference, "mask": arguments.mask}
-    given["keep"] = arguments.keep
+    given |= {"outpaint": arguments.outpaint, "context": arguments.context, "keep": arguments.keep}
     settings = {"command": "edit", **given, **describe_drawing(arguments, model, size, sampling, guidance)}
     passes, start = Passes(), time.perf_counter()
     changed: list[Tensor] = []  # for each picture, where it shows the edit
@@ -82,12 +86,12 @@ def edit(arguments: Namespace) -> int:
         pictures = model.edit(
             image, arguments.prompt, references=references, mask=area, width=size[0], height=size[1],
             seed=arguments.seed, batch=arguments.batch, negative_prompt=arguments.negative, literal=arguments.literal,
-            sampling=sampling, guidance=guidance, keep=arguments.keep, on_changed=changed.extend,
-            on_step=watcher(bar, sampling), passes=passes, **thought,
+            sampling=sampling, guidance=guidance, outpaint=arguments.outpaint, context=arguments.context,
+            keep=arguments.keep, on_changed=changed.extend, on_step=watcher(bar, sampling), passes=passes, **thought,
         )  # fmt: skip
         bar.phase("Drawn")
     edited = [
-        to_pil(one) if area is None and is_whole(where) else put_back(one, stored, where)
+        to_pil(one) if is_whole(where) and area is None else put_back(one, stored.padded(part.edges), where)
         for one, where in zip(pictures, changed, strict=True)
     ]
     if arguments.changed is not None:

@@ -89,7 +89,7 @@ def expand(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[s
     decoded = graph.node("VAEDecode", samples=latents, vae=inputs["vae"])
     more = {} if mask is None else {"mask": inputs["mask"]}
     if values.get("keep", True):
-        more["before"] = _before(graph, inputs, None if fitted is None else fitted.out(0))
+        more["before"] = _through_vae(graph, inputs)
     restored = graph.node("LightFusionRestore", image=decoded.out(0), original=inputs["image_1"], **more)
     return graph.finalize(), restored.out(0), latents, restored.out(1)
 
@@ -108,13 +108,11 @@ def _canvas(
     return graph.node("SetLatentNoiseMask", samples=encoded.out(0), mask=fitted.out(1)).out(0), fitted
 
 
-def _before(graph: GraphBuilder, inputs: Mapping[str, Any], fitted: Link | None) -> Link:
-    """What the drawn pictures are held against: with a mask the fitted pictures, else those through the VAE."""
-    if fitted is not None:
-        return fitted
+def _through_vae(graph: GraphBuilder, inputs: Mapping[str, Any]) -> Link:
+    """The pictures as the VAE gives them back, which the drawn ones are held against."""
     vae = inputs["vae"]
-    whole = graph.node("LightFusionFit", vae=vae, image=inputs["image_1"], size=inputs["size"]).out(0)
-    encoded = graph.node("VAEEncode", pixels=whole, vae=vae).out(0)
+    fitted = graph.node("LightFusionFit", vae=vae, image=inputs["image_1"], size=inputs["size"]).out(0)
+    encoded = graph.node("VAEEncode", pixels=fitted, vae=vae).out(0)
     return graph.node("VAEDecode", samples=encoded, vae=vae).out(0)
 
 

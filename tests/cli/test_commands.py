@@ -172,6 +172,32 @@ def test_thinking_comes_first_and_its_settings_are_the_published_ones(run) -> No
 # edit
 
 
+def test_edit_outpaints_in_the_pictures_own_mode(run) -> None:
+    """Guards what is kept of a picture with alpha, which has no pixels where it grows."""
+    own = np.random.default_rng(0).integers(1, 256, (70, 100, 4), dtype=np.uint8)
+    Image.fromarray(own).save("alpha.png")
+    code, out, _ = run("edit", "alpha.png", "go on", "--outpaint", 8, 4, 20, 0, "-o", "b.png", "--json")
+    said = json.loads(out)["settings"]
+    assert code == 0 and said["outpaint"] == [8, 4, 20, 0]
+    made = pixels("b.png")
+    assert made.shape == (74, 128, 4) and np.array_equal(made[4:, 8:108], own)
+    refusal(run("edit", "alpha.png", "go on", "--outpaint", 8, 4, -2, 0), "0 or more each, found 8 4 -2 0")
+
+
+def test_edit_draws_a_part_at_a_mask(run) -> None:
+    own = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    Image.fromarray(own).save("large.png")
+    area = np.zeros((300, 400), np.uint8)
+    area[100:164, 200:264] = 255
+    Image.fromarray(area).save("mask.png")
+    code, out, _ = run("edit", "large.png", "a", "--mask", "mask.png", "-o", "b.png", "--json", "--context", 2)
+    said = json.loads(out)["settings"]
+    assert code == 0 and (said["width"], said["height"], said["context"]) == (128, 128, 2)
+    assert np.array_equal(pixels("b.png")[area == 0], own[area == 0])
+    assert np.abs(pixels("b.png")[area > 0].astype(int) - own[area > 0]).mean() > 5
+    refusal(run("edit", "large.png", "a", "--mask", "mask.png", "--context", 0.5), "1 or more")
+
+
 def test_edit_says_where_the_picture_shows_it(run, photo: Path) -> None:
     """Guards the mask as a file, one for each picture; random weights change all of it, a mask's outside never."""
     Image.fromarray(np.uint8([[0] * 50 + [255] * 50] * 80)).save("mask.png")
