@@ -59,7 +59,7 @@ BOMBS: list[tuple[str, dict]] = [
     ("vision_config", {"depth": 10**6}),
     ("vision_config", {"depth": 500}),
     ("vision_config", {"window_size": 1}),
-    ("vision_config", {"fullatt_block_indexes": [0] * 10**6}),
+    ("vision_config", {"fullatt_block_indexes": [0] * 20_000}),
     ("vgen_config", {"num_layers": 10**6}),
     ("vgen_config", {"text_len": 2**62}),
     ("vgen_config", {"freq_dim": 2**40}),
@@ -131,7 +131,9 @@ HEADERS: list[Callable[[dict], object]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("change", HEADERS, ids=range(len(HEADERS)))
+@pytest.mark.parametrize(
+    "change", [pytest.param(one, marks=pytest.mark.slow if i == 4 else (), id=str(i)) for i, one in enumerate(HEADERS)]
+)
 def test_headers_beyond_any_file(model: Path, change: Callable[[dict], object]) -> None:
     rewritten(model / "model.safetensors", change)
     refused(model, "model")

@@ -68,7 +68,7 @@ def test_a_request_ends_in_a_sentence(change: Callable[[Path], object], folder: 
             request()
 
 
-@pytest.mark.parametrize("change", [cut_off, overwrite, replace])
+@pytest.mark.parametrize("change", [cut_off, pytest.param(overwrite, marks=pytest.mark.slow)])
 def test_a_model_that_is_not_mapped_does_not_mind(change: Callable[[Path], object], folder: Path) -> None:
     mapped = draw(LightFusion.load(folder, device="cpu", dtype=torch.float32))
     model = LightFusion.load(folder, device="cpu", dtype=torch.float32, mapped=False)

@@ -33,9 +33,13 @@ def main() -> int:
         os.environ["XDG_CACHE_HOME"] = f"{base}/cache"
         judge, figures = Judge(Path(base)), Figures()
         end = options.first + options.count
-        for first in range(options.first, end, BATCH):
-            figures.add(_batch(judge, options.kind, range(first, min(first + BATCH, end))))
-    print(f"{options.count} of {options.kind}: {dict(figures.outcomes)}, the slowest {figures.slowest:.1f} s")
+        try:
+            for first in range(options.first, end, BATCH):
+                figures.add(_batch(judge, options.kind, range(first, min(first + BATCH, end))))
+        except KeyboardInterrupt:  # what was done until then counts
+            end = first
+    done = end - options.first
+    print(f"{done} of {options.kind}: {dict(figures.outcomes)}, the slowest {figures.slowest:.1f} s")
     print("\n".join(figures.wrong) or "nothing was wrong")
     return 1 if figures.wrong else 0
 
