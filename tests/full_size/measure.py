@@ -72,7 +72,7 @@ def _measured(name: str, work: Callable[[], Any], bound: float) -> tuple[dict[st
 
 def _converted(model: Path, vae: Path | None, form: str) -> dict[str, Any]:
     """The row of a conversion: pieces pass through, so that the architecture asks for nothing."""
-    target = model.parent / "converted"
+    target = model.parent.with_name("converted")
     try:
         return _measured(
             f"convert to {form}", lambda: Converter(model, target, dtype=form, others={"vae": vae}).run(), 0
