@@ -149,13 +149,10 @@ def offsets(content: bytes, draw: Random) -> bytes:
 
 
 def swaps(content: bytes, draw: Random) -> bytes:
-    """Two tensors of one shape take each other's numbers: a file in which nothing is wrong, and of another model."""
+    """Two tensors take each other's numbers, which is seen where they are not of one size."""
     header, data = split(content)
-    _, entry = _tensor(header, draw)
-    alike = [one for one in header.values() if one is not entry and one.get("shape") != entry["shape"]]
-    other = draw.choice(alike)
-    if "data_offsets" in other:
-        entry["data_offsets"], other["data_offsets"] = other["data_offsets"], entry["data_offsets"]
+    (_, entry), (_, other) = _tensor(header, draw), _tensor(header, draw)
+    entry["data_offsets"], other["data_offsets"] = other["data_offsets"], entry["data_offsets"]
     return join(header, data)
 
 
@@ -238,8 +235,8 @@ def numbers(content: bytes, draw: Random) -> bytes:
 SAFETENSORS: tuple[Mutation, ...] = (
     shapes, dtypes, offsets, swaps, names, json_of_header, bytes_of_header, truncations, zeros, numbers
 )  # fmt: skip
-OF_NUMBERS = ("zeros", "numbers")
-"""What may leave a valid file of another model."""
+OF_NUMBERS = ("swaps", "zeros", "numbers")
+"""What may leave a valid file of another model: no header tells that tensors of one size have each other's numbers."""
 
 
 # JSON files
