@@ -29,7 +29,7 @@ def acts(text: str) -> bool:
 
 
 def test_what_acts_is_shown_as_an_escape_and_all_else_stays() -> None:
-    assert printable("ein Stern, 一颗星, \u2603") == "ein Stern, 一颗星, \u2603"
+    assert printable("ein Stern, \u4e00\u9897\u661f, \u2603") == "ein Stern, \u4e00\u9897\u661f, \u2603"
     assert printable("\x1b[2J\udce9\u202e") == r"\x1b[2J\udce9\u202e"
     assert not acts(printable(CLEAR))
     assert str(CheckpointError(f"a{CLEAR}b")) == f"a{printable(CLEAR)}b"
