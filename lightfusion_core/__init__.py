@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from .conditioning import Conditioning
     from .config import ModelConfig
+    from .conversation import Conversation
     from .errors import (
         CapabilityError,
         CheckpointError,
@@ -38,6 +39,7 @@ _HOMES = {
     "CapabilityError": "errors",
     "CheckpointError": "errors",
     "Conditioning": "conditioning",
+    "Conversation": "conversation",
     "ConfigError": "errors",
     "Decoding": "understanding.answer",
     "DependencyError": "errors",
@@ -58,6 +60,7 @@ __all__ = [
     "CheckpointError",
     "Conditioning",
     "ConfigError",
+    "Conversation",
     "Decoding",
     "DependencyError",
     "DeviceMemoryError",

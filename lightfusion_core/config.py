@@ -24,7 +24,8 @@ NEGATIVE_PROMPT = (
 TIMESTEPS = 1000
 """The network's clock: timesteps are integers from 0 to 999 (rule B17)."""
 
-TASKS = ("generate", "edit", "answer")
+TASKS = ("generate", "edit", "answer", "converse")
+"""What a model may be trained for. To converse: chats of several turns, and to tell what a sentence asks for."""
 
 _LAYERS, _WIDTH, _WIDER, _ROWS, _PIXELS = 512, 1 << 16, 1 << 18, 1 << 22, 1 << 15
 """The most layers of a tower, channels of a stream, channels inside of a layer, rows of a table, pixels of a side."""

@@ -33,7 +33,8 @@ from .sampling.loop import Finite, GuidedVelocity, Sampling, make_noise, sample
 from .sampling.skipping import Passes
 from .sampling.solvers import OnStep
 from .turns import Turn
-from .understanding.answer import THINK_SYSTEM, Answerer, BoundedWriter, Decoding, open_writer
+from .understanding.answer import CHAT, THINK_SYSTEM, Answerer, BoundedWriter, Decoding, open_writer
+from .understanding.chat import USER, Message
 from .understanding.encoder import Encoder
 from .understanding.tokenizer import Tokenizer
 from .understanding.tower import UnderstandingTower
@@ -419,6 +420,42 @@ class LightFusion:
         self._check_task("answer")
         prepared = [self.prepare(image, vae=False) for image in images]
         return self.answerer.answer(question, prepared, decoding, manner)
+
+    @_streamed
+    def chat(self, messages: Sequence[Message[Picture]], *, decoding: Decoding | None = None) -> Iterator[str]:
+        """The answer to the last message of a chat, in pieces; see `Answerer.answer` for what is read of a long one.
+
+        Raises:
+            InputError: no messages, or the last one is not the user's.
+        """
+        self._check_task("answer")
+        *history, last = self._messages(messages)
+        return self.answerer.answer(last.text, last.pictures, decoding, CHAT, history=history)
+
+    @torch.no_grad()
+    def likelihoods(self, messages: Sequence[Message[Picture]], continuations: Sequence[str]) -> list[float]:
+        """How likely a chat goes on with each of these texts; see `Answerer.likelihoods`."""
+        self._check_task("answer")
+        read = self._messages(messages)
+
+        def score() -> list[float]:
+            return self.answerer.likelihoods(read, continuations)
+
+        found = self.residency.run("reading the chat", [self.understanding], score, self._forget)
+        if self.residency.mode is not None:
+            self._forget()
+        return found
+
+    def _messages(self, messages: Sequence[Message[Picture]]) -> list[Message[Reference]]:
+        if not messages or messages[-1].role != USER:
+            raise InputError("A chat that is to be answered ends with a message of the user.")
+        prepared = [tuple(self._seen(picture) for picture in message.pictures) for message in messages]
+        return [
+            Message(message.role, message.text, pictures) for message, pictures in zip(messages, prepared, strict=True)
+        ]
+
+    def _seen(self, picture: Picture) -> Reference:
+        return picture if isinstance(picture, Reference) else self.prepare(picture, vae=False)
 
     @_streamed
     def think(

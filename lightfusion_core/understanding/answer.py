@@ -18,7 +18,8 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..generation.context import ContextBuilder, SegmentKeys
-from .encoder import Encoder, Pass, Prefix, digest
+from .chat import USER, ChatReader, Message
+from .encoder import Encoder, Pass, Prefix
 from .tokenizer import Tokenizer
 from .vision import Reference
 
@@ -31,8 +32,6 @@ THINK_SYSTEM = (
 )
 """The system text of the published "think, then draw" script."""
 
-CHAT_SYSTEM = "You are a helpful assistant."
-
 REWRITE_REQUEST = (
     "Rewrite this prompt for an image generator as one detailed description of the picture. Keep everything that it "
     "names; add setting, composition, light and style. Answer with the description alone.\n"
@@ -43,6 +42,11 @@ REWRITE_REFERENCES = "It speaks of the pictures above: name them by their order,
 """What goes with it where there are references."""
 
 CHAT, REFERENCE = "chat", "reference"
+
+CHAT_BOUND = 8192
+"""So many tokens of a chat are read, pictures included."""
+_ANSWER = 512
+"""For so many more a model has positions, or for a quarter of those that it has."""
 
 OnToken = Callable[[int], None]
 """Told after each token how many there are; an exception from it ends the run."""
@@ -232,9 +236,9 @@ def open_writer(
 class Answerer:
     """What one model writes: answers, thoughts, prompts rewritten.
 
-    Every method returns the text in pieces, as it is written. The image prefix of the last chat is kept, so
-    that another question about the same pictures does not look at them again. Questions and prompts are read
-    literally: what is spelled like a special token in them begins and ends no turn.
+    Every method returns the text in pieces, as it is written. The last chat is kept, so that another question about
+    the same pictures, or one that goes on with it, reads only what is new. Questions and prompts are read literally:
+    what is spelled like a special token in them begins and ends no turn.
 
     Args:
         encoder: the model's own.
@@ -246,11 +250,11 @@ class Answerer:
         self.encoder, self.tokenizer, self.builder = encoder, tokenizer, builder
         # the VLM alone, also where a coupled model's encoder gives inputs instead of states
         self._vlm = Encoder(encoder.tower, encoder.config, encoder.marker_ids, coupled=False)
-        self._kept: tuple[bytes, Prefix] | None = None
+        self.reader = ChatReader(self._vlm, tokenizer)
 
     def forget(self) -> None:
-        """Drop the kept image prefix."""
-        self._kept = None
+        """Drop the kept chat."""
+        self.reader.forget()
 
     def answer(
         self,
@@ -259,19 +263,25 @@ class Answerer:
         decoding: Decoding | None = None,
         manner: str | None = None,
         on_token: OnToken | None = None,
+        history: Sequence[Message[Reference]] = (),
     ) -> Iterator[str]:
         """Answer a question.
 
         Args:
             manner: "chat" or "reference"; None is reference for a coupled model, else chat.
+            history: what was said before. It is for a chat, and makes it one where nothing is said; its oldest
+                pictures, then its oldest messages, are left out where it is longer than `CHAT_BOUND` or than the model
+                takes.
 
         Raises:
-            InputError: an unknown manner, or more than the model's positions hold.
+            InputError: an unknown manner, one that knows no history, or more than the model's positions hold.
             CapabilityError: the model came without `lm_head` (with the first piece).
         """
-        manner = manner or (REFERENCE if self.encoder.coupled else CHAT)
+        manner = manner or (REFERENCE if self.encoder.coupled and not history else CHAT)
         if manner == CHAT:
-            return self._written(*self.chat(question, references), decoding or Decoding(), on_token)
+            return self._written(*self.chat(question, references, history), decoding or Decoding(), on_token)
+        if manner == REFERENCE and history:
+            raise InputError('The manner "reference" knows no history: answer in the manner "chat".')
         if manner == REFERENCE:
             writer = self._writer([question], references)
             return self._written(writer, self._newline(), decoding or Decoding(), on_token)
@@ -315,16 +325,41 @@ class Answerer:
         request = f"{REWRITE_REQUEST}{REWRITE_REFERENCES if references else ''}\n{prompt}"
         return stripped(self._written(*self.chat(request, references), decoding or REWRITTEN, on_token))
 
-    @torch.no_grad()
-    def chat(self, question: str, references: Sequence[Reference] = ()) -> tuple[BoundedWriter, list[int]]:
+    def chat(
+        self, question: str, references: Sequence[Reference] = (), history: Sequence[Message[Reference]] = ()
+    ) -> tuple[BoundedWriter, list[int]]:
         """Qwen2.5-VL's chat template up to the answer: all but its last token in a writer, and that token.
 
         Images come first in the user's turn. Everything is causal, ViT tokens too.
         """
-        bos, eos = self.encoder.config.special_tokens.bos, self.encoder.config.special_tokens.eos
-        ids = [*self.tokenizer.encode(question, literal=True), *self.tokenizer.encode(f"{eos}\n{bos}assistant\n")]
-        prefix = self._vlm.add_text(self._chat_images(references), ids[:-1])
-        return FrozenWriter(self._vlm, prefix), ids[-1:]
+        prefix, start = self.reader.read(self._within([*history, Message(USER, question, tuple(references))]))
+        return FrozenWriter(self._vlm, prefix), start
+
+    @torch.no_grad()
+    def likelihoods(self, messages: Sequence[Message[Reference]], continuations: Sequence[str]) -> list[float]:
+        """How likely the chat goes on with each of these texts: the mean logarithm of their tokens' shares.
+
+        Raises:
+            InputError: more than the model's positions hold.
+            CapabilityError: the model came without `lm_head`.
+        """
+        prefix, start = self.reader.read(self._within(messages))
+        opened = FrozenWriter(self._vlm, prefix)
+        first, found = opened(start), []
+        for text in continuations:
+            writer, scores, total = FrozenWriter(self._vlm, opened.prefix), first, 0.0
+            ids = self.tokenizer.encode(text, literal=True)
+            for index, token in enumerate(ids):
+                scores = writer(ids[index - 1 : index]) if index else scores
+                total += float(torch.log_softmax(scores.float(), dim=-1)[token])
+            found.append(total / len(ids))
+        return found
+
+    def _within(self, messages: Sequence[Message[Reference]]) -> Sequence[Message[Reference]]:
+        """A chat that leaves room for an answer; of one question alone, all."""
+        positions = self.encoder.config.text.max_position_embeddings
+        bound = min(CHAT_BOUND, positions - min(_ANSWER, positions // 4))
+        return self.reader.fitting(messages, bound) if len(messages) > 1 else messages
 
     @torch.no_grad()
     def go_on(self, text: str, references: Sequence[Reference] = ()) -> tuple[BoundedWriter, list[int]]:
@@ -351,20 +386,6 @@ class Answerer:
         length = min(decoding.max_tokens, max(1, writer.room - len(start) + 1))
         tokens = write(writer, start, replace(decoding, max_tokens=length), self.tokenizer.ends)
         return tokens if on_token is None else _counted(tokens, on_token)
-
-    def _chat_images(self, references: Sequence[Reference]) -> Prefix:
-        """The template up to the question; the last one made is kept, without its layer states."""
-        key, kept = digest(references), self._kept  # read once: another thread may put another pair in its place
-        if kept is None or kept[0] != key:
-            bos, eos = self.encoder.config.special_tokens.bos, self.encoder.config.special_tokens.eos
-            opening = f"{bos}system\n{CHAT_SYSTEM}{eos}\n{bos}user\n"
-            passes: list[Pass] = []
-            end = self._vlm.plan_text(Prefix(), self.tokenizer.encode(opening), passes)
-            prefix = self._vlm.run(self._plan_pictures(end, references, passes), passes)
-            last = prefix.segments[-1]
-            ended = replace(last, hidden=last.hidden[-1:, -1:].clone())
-            kept = self._kept = (key, Prefix((ended,), prefix.memory))
-        return kept[1]
 
     def _plan_pictures(self, end: Prefix | Pass, references: Sequence[Reference], passes: list[Pass]) -> Prefix | Pass:
         """The pictures as the VLM's own template has them."""

@@ -10,7 +10,8 @@ import pytest
 
 from lightfusion_core.config import SpecialTokens
 from lightfusion_core.shapes.manners import MANNERS, sample_manner
-from lightfusion_core.understanding.answer import CHAT_SYSTEM, THINK_SYSTEM
+from lightfusion_core.understanding.answer import THINK_SYSTEM
+from lightfusion_core.understanding.chat import CHAT_SYSTEM
 from lightfusion_core.understanding.tokenizer import Tokenizer
 from tools.nano.tokens import normalizer, texts, train_tokenizer
 

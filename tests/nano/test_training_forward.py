@@ -9,7 +9,8 @@ from PIL import Image
 from torch import Tensor
 
 from lightfusion_core import Guidance, LightFusion
-from lightfusion_core.understanding.answer import CHAT_SYSTEM, Answerer
+from lightfusion_core.understanding.answer import Answerer
+from lightfusion_core.understanding.chat import CHAT_SYSTEM
 from lightfusion_core.understanding.vision import CLIP_MEAN, CLIP_STD, Reference, patchify
 from tools.nano.flow import Context, new_generation, velocity
 from tools.nano.model import nano_config

@@ -21,13 +21,13 @@ from lightfusion_core.config import SpecialTokens
 from lightfusion_core.layout import TokenKind
 from lightfusion_core.pipeline import NANO
 from lightfusion_core.understanding.answer import (
-    CHAT_SYSTEM,
     REWRITE_REFERENCES,
     REWRITE_REQUEST,
     stream_text,
     stripped,
     write,
 )
+from lightfusion_core.understanding.chat import CHAT_SYSTEM
 from lightfusion_core.understanding.tokenizer import Tokenizer
 from lightfusion_core.understanding.vision import patchify
 

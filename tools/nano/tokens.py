@@ -26,7 +26,8 @@ from lightfusion_core.shapes.prompts import (
     sample_reference,
 )
 from lightfusion_core.shapes.wordings import NUMBERS
-from lightfusion_core.understanding.answer import CHAT_SYSTEM, THINK_SYSTEM
+from lightfusion_core.understanding.answer import THINK_SYSTEM
+from lightfusion_core.understanding.chat import CHAT_SYSTEM
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>", "<|vision_start|>", "<|vision_end|>", "<|image_pad|>")
 

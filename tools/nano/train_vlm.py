@@ -38,7 +38,7 @@ from lightfusion_core.shapes.prompts import (
 from lightfusion_core.shapes.questions import caption, question_about
 from lightfusion_core.shapes.wordings import ASK, polish
 from lightfusion_core.shapes.world import Scene, Thing, render
-from lightfusion_core.understanding.answer import CHAT_SYSTEM
+from lightfusion_core.understanding.chat import CHAT_SYSTEM
 from lightfusion_core.understanding.tokenizer import Tokenizer
 from lightfusion_core.understanding.tower import UnderstandingTower
 
