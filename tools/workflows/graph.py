@@ -154,7 +154,7 @@ class Blueprint(Graph):
     def takes(self, **inputs: str | tuple[str, Any]) -> Node:
         """What the node takes: each input's type, or its type and what its widget shows at first."""
         kinds = {name: given if isinstance(given, tuple) else (given, None) for name, given in inputs.items()}
-        outside = Kind("", "", "", False, (), tuple((name, kind) for name, (kind, _) in kinds.items()))
+        outside = Kind("", "", "", False, False, (), tuple((name, kind) for name, (kind, _) in kinds.items()))
         shown = {name: value for name, (_, value) in kinds.items() if value is not None}
         self.inputs = Node(OUTSIDE, outside, "", shown, {}, "")
         return self.inputs

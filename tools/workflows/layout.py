@@ -15,7 +15,7 @@ _NOTE_WIDTH, _NOTE_LINE, _NOTE_LETTERS = 400, 18, 54
 
 @dataclass(frozen=True, slots=True)
 class Renderer:
-    """What nodes of one of the editor's renderers take: around all, for a row, below the rows of the pack's own, for
+    """What nodes of one of the editor's renderers take: around all, for a row, below the rows of one with a badge, for
     the switch of folded rows, and for what a class shows once it has run."""
 
     around: int
@@ -97,7 +97,7 @@ def size(node: Node) -> tuple[int, int]:
     # elements have what becomes of a seed in the seed's own row
     rows = (len(open_widgets) - texts + sum(given.control for given in open_widgets), len(open_widgets) - texts)
     height = max(
-        renderer.around + slots + renderer.row * count + renderer.below * node.kind.ours + renderer.switch * folds
+        renderer.around + slots + renderer.row * count + renderer.below * node.kind.badge + renderer.switch * folds
         + renderer.shown.get(node.kind.name, 0)
         for renderer, count in zip(RENDERERS, rows, strict=True)
     )  # fmt: skip

@@ -32,12 +32,14 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One node class as the ComfyUI of a version describes it. `outputs` are (name, type)."""
+    """One node class as the ComfyUI of a version describes it. `badge` is a mark below its rows: of the pack
+    that it is from, or of what may change yet. `outputs` are (name, type)."""
 
     name: str
     title: str
     comfyui: str
     ours: bool
+    badge: bool
     inputs: tuple[Input, ...]
     outputs: tuple[tuple[str, str], ...]
 
@@ -66,7 +68,15 @@ def read_kind(name: str, info: dict[str, Any], comfyui: str) -> Kind:
             _read_input(key, info["input"][group][key], group == "optional", ours) for key in order.get(group, ())
         ]
     outputs = tuple(zip(info["output_name"], info["output"], strict=True))
-    return Kind(name, info["display_name"] or name, comfyui, ours, tuple(inputs), outputs)
+    return Kind(
+        name,
+        info["display_name"] or name,
+        comfyui,
+        ours,
+        ours or bool(info.get("experimental")),
+        tuple(inputs),
+        outputs,
+    )
 
 
 def is_controlled(name: str, kind: str, options: Mapping[str, Any]) -> bool:

@@ -86,7 +86,7 @@ def _outer_node(blueprint: Blueprint, kind: str) -> Json:
 
 def _subgraph(blueprint: Blueprint) -> Json:
     layout, wires = arrange(blueprint), wires_of(blueprint, whole=True)
-    last = Node(_RESULTS, Kind("", "", "", False, (), ()), "", {}, {}, "")
+    last = Node(_RESULTS, Kind("", "", "", False, False, (), ()), "", {}, {}, "")
     wires += [
         Wire(len(wires) + 1 + slot, output, last, slot, name, output.type)
         for slot, (name, output) in enumerate(blueprint.outputs.items())
