@@ -1,4 +1,4 @@
-"""The command line: `lightfusion generate | edit | ask | inspect | convert | demo | bench`.
+"""The command line: `lightfusion generate | edit | ask | chat | inspect | convert | demo | bench`.
 
 Only arguments are read here; `commands/` does the work, and torch is imported when it starts. Exit codes:
 0 success, 1 an error that was said in one line, 2 arguments that cannot be read, 130 cancelled.
@@ -16,6 +16,7 @@ from . import __version__
 from .commands.ask import ask
 from .commands.bench import SUBJECTS, bench
 from .commands.bench_shapes import bench_shapes
+from .commands.chat import chat
 from .commands.console import notes
 from .commands.convert import convert
 from .commands.demo import demo
@@ -67,6 +68,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_generate(add("generate", help="draw a picture from a prompt"))
     _add_edit(add("edit", help="change a picture by an instruction"))
     _add_ask(add("ask", help="ask a question about pictures"))
+    _add_chat(add("chat", help="draw, edit and ask in one conversation"))
     _add_inspect(add("inspect", help="say what a model file is, and what is wrong with it"))
     _add_convert(add("convert", help="write a model's parts in bf16 or fp8, without what drawing never uses"))
     _add_demo(add("demo", help="draw a sheet of examples with a model"))
@@ -121,6 +123,23 @@ def _add_ask(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=_seed, default=0, help="for temperatures above 0 (default: 0)")
     _add_model(parser)
     parser.set_defaults(run=ask)
+
+
+def _add_chat(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", nargs="?", help="a conversation to go on with, or a place for a new one")
+    parser.epilog = "Lines may come through a pipe; /help lists what can be said."
+    add = parser.add_argument_group("drawing, by default as the model was published").add_argument
+    add("--width", type=int, metavar="PIXELS")
+    add("--height", type=int, metavar="PIXELS")
+    add("--seed", type=_seed, default=0, help="of every turn (default: 0)")
+    _add_schedule(add)
+    add("--guidance", type=_number, metavar="X", help="scale of the prompt; 1 turns it off")
+    add("--image-guidance", type=_number, metavar="X", help="scale of the pictures; 1 turns it off")
+    add("--keep", action=argparse.BooleanOptionalAction, default=True, help="what an edit did not change comes back "
+        "bit for bit (default)")  # fmt: skip
+    add("--other-model", action="store_true", help="go on though another model had the conversation")
+    _add_model(parser)
+    parser.set_defaults(run=chat)
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
