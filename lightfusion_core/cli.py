@@ -8,8 +8,11 @@ from __future__ import annotations
 
 import argparse
 import math
+import os
+import stat
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import NoReturn
 
 from . import __version__
@@ -17,7 +20,7 @@ from .commands.ask import ask
 from .commands.bench import SUBJECTS, bench
 from .commands.bench_shapes import bench_shapes
 from .commands.chat import chat
-from .commands.console import notes
+from .commands.console import complain, notes, open_streams
 from .commands.convert import convert
 from .commands.demo import demo
 from .commands.draw import edit, generate
@@ -32,22 +35,67 @@ _EPILOG = "See `lightfusion COMMAND --help` for the arguments of a command."
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """One line instead of the usage and a line."""
-        self.exit(2, f"error: {message} (see `{self.prog} --help`)\n")
+        complain(f"error: {message} (see `{self.prog} --help`)")
+        self.exit(2)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Arguments that cannot be read raise SystemExit(2)."""
+    open_streams()
     _tolerate_any_encoding()
-    arguments = build_parser().parse_args(argv)
+    arguments = _parsed(argv)
     with notes(arguments.quiet):
         try:
             return arguments.run(arguments)
         except LightFusionError as error:
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            complain(f"error: {error}")
+            return 1
+        except OSError as error:
+            place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+            complain(f"error: {place}expected what can be used, found: {error.strerror or error}; check the path.")
+            return 1
+        except MemoryError:
+            complain("error: The main memory does not suffice: ask for a smaller picture, or fewer at a time.")
             return 1
         except KeyboardInterrupt:
-            print("cancelled", file=sys.stderr)
+            complain("cancelled")
             return 130
+
+
+def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The arguments. Pictures may stand behind options, too, which argparse takes for a word too many."""
+    arguments, more = build_parser().parse_known_args(argv)
+    if more and not (isinstance(getattr(arguments, "image", None), list) and not any(word[:1] == "-" for word in more)):
+        arguments.parser.error(f"unrecognized arguments: {' '.join(more)}")
+    if more:
+        arguments.image += more
+    for name in (*_READ, *_WRITTEN):
+        given = getattr(arguments, name, None)
+        if isinstance(given, list):
+            setattr(arguments, name, [_path(path, name in _READ, arguments.parser) for path in given])
+        elif isinstance(given, str):
+            setattr(arguments, name, _path(given, name in _READ, arguments.parser))
+    return arguments
+
+
+_PARTS = ("understanding", "understanding_from", "vae", "tokenizer")
+_READ = ("model", *_PARTS, "image", "reference", "mask", "file", "source", "folder")
+_WRITTEN = ("output", "changed", "json", "plot", "target")
+"""The arguments that are paths."""
+
+
+def _path(path: str, read: bool, parser: argparse.ArgumentParser) -> str:
+    """A path with its home folder, which a shell does not put in everywhere; one that is read is no pipe, which would
+    be waited for."""
+    if path.startswith("~") and os.sep in path and not os.path.lexists(path):
+        home = os.path.expanduser(path)
+        if home == path:
+            parser.error(f"there is no home folder {path.split(os.sep)[0]}: {path}")
+        path = home
+    with suppress(OSError, ValueError):  # what reads it says why it cannot
+        if read and stat.S_ISFIFO(os.stat(path).st_mode):
+            parser.error(f"{path} is a pipe, and a file is needed")
+    return path
 
 
 def _tolerate_any_encoding() -> None:
@@ -80,14 +128,20 @@ def _add_generate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("prompt", type=_text, help="what to draw")
     _add_drawing(parser)
     _add_model(parser)
-    parser.set_defaults(run=generate)
+    parser.set_defaults(run=generate, parser=parser)
 
 
 def _add_edit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", help="the picture to change")
     parser.add_argument("prompt", metavar="instruction", type=_text, help="what to change")
     add = parser.add_argument_group("editing").add_argument
-    add("--reference", action="append", default=[], metavar="IMAGE", help="a further picture to use; repeatable")
+    add(
+        "--reference",
+        action="append",
+        default=[],
+        metavar="IMAGE",
+        help="a further picture to use; repeatable",
+    )
     add(
         "--mask",
         metavar="IMAGE",
@@ -110,7 +164,7 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     add("--changed", metavar="FILE", help="write where the picture shows the edit, in white, to this .png file")
     _add_drawing(parser)
     _add_model(parser)
-    parser.set_defaults(run=edit)
+    parser.set_defaults(run=edit, parser=parser)
 
 
 def _add_ask(parser: argparse.ArgumentParser) -> None:
@@ -122,7 +176,7 @@ def _add_ask(parser: argparse.ArgumentParser) -> None:
     add("--temperature", type=_number, metavar="X", help="0 for the likeliest words (default), more for variety")
     add("--seed", type=_seed, default=0, help="for temperatures above 0 (default: 0)")
     _add_model(parser)
-    parser.set_defaults(run=ask)
+    parser.set_defaults(run=ask, parser=parser)
 
 
 def _add_chat(parser: argparse.ArgumentParser) -> None:
@@ -139,14 +193,14 @@ def _add_chat(parser: argparse.ArgumentParser) -> None:
         "bit for bit (default)")  # fmt: skip
     add("--other-model", action="store_true", help="go on though another model had the conversation")
     _add_model(parser)
-    parser.set_defaults(run=chat)
+    parser.set_defaults(run=chat, parser=parser)
 
 
 def _add_inspect(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("file", help="a .safetensors file, an index of shards, or a folder")
     parser.epilog = "Exit code 1 where something is missing, unexpected, damaged or unknown."
     _add_manner_of_output(parser)
-    parser.set_defaults(run=inspect)
+    parser.set_defaults(run=inspect, parser=parser)
 
 
 def _add_convert(parser: argparse.ArgumentParser) -> None:
@@ -161,7 +215,11 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     )
     add("--understanding-from", metavar="PATH", help="take the understanding side from this Qwen2.5-VL")
     add("--vae", metavar="PATH", help="take the VAE from this Wan2.2 VAE")
-    add("--tokenizer", metavar="PATH", help="a tokenizer.json, or a folder with it or with vocab.json and merges.txt")
+    add(
+        "--tokenizer",
+        metavar="PATH",
+        help="a tokenizer.json, or a folder with it or with vocab.json and merges.txt",
+    )
     add(
         "--measure",
         choices=("sample", "all"),
@@ -171,7 +229,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     add("--check", action="store_true", help="compare what both draw, as is done for small models anyway")
     add("--force", action="store_true", help="replace an earlier conversion")
     _add_manner_of_output(parser)
-    parser.set_defaults(run=convert)
+    parser.set_defaults(run=convert, parser=parser)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
@@ -180,7 +238,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=_seed, default=0, help="of the first picture; the next have the next (default: 0)")
     _add_schedule(add)
     _add_model(parser)
-    parser.set_defaults(run=demo)
+    parser.set_defaults(run=demo, parser=parser)
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:
@@ -213,7 +271,7 @@ def _add_measuring(parser: argparse.ArgumentParser, subject: str) -> None:
     add("--json", metavar="FILE", help="write the result as JSON, too")
     add("--plot", metavar="FILE", help="draw the result, too (needs matplotlib)")
     add("--quiet", action="store_true", help="no progress on stderr")
-    parser.set_defaults(run=bench, subject=subject)
+    parser.set_defaults(run=bench, parser=parser, subject=subject)
 
 
 def _add_shapes(parser: argparse.ArgumentParser) -> None:
@@ -226,15 +284,26 @@ def _add_shapes(parser: argparse.ArgumentParser) -> None:
     _add_guidance_every(add)
     _add_model_parts(parser)
     add = parser.add_argument_group("output").add_argument
-    add("-o", "--output", default="output/bench.png", metavar="FILE", help="a sheet of pictures (default: %(default)s)")
+    add(
+        "-o",
+        "--output",
+        default="output/bench.png",
+        metavar="FILE",
+        help="a sheet of pictures (default: %(default)s)",
+    )
     add("--json", metavar="FILE", help="write the scores, 0 to 1, to this file")
     add("--quiet", action="store_true", help="no progress and no notes on stderr")
-    parser.set_defaults(run=bench_shapes)
+    parser.set_defaults(run=bench_shapes, parser=parser)
 
 
 def _add_drawing(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("drawing, by default as the model was published").add_argument
-    add("-o", "--output", metavar="FILE", help="a .png file or a folder (default: in output/, named by the prompt)")
+    add(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="a .png file or a folder (default: in output/, named by the prompt)",
+    )
     add("--width", type=int, metavar="PIXELS")
     add("--height", type=int, metavar="PIXELS")
     add("--seed", type=_seed, default=0, help="picture k of a batch has seed + k (default: 0)")
@@ -271,10 +340,19 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 def _add_model_parts(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("model").add_argument
-    add("--model", default="nano", metavar="PATH", help="a file, an index of shards, a folder, or nano (default)")
+    add(
+        "--model",
+        default="nano",
+        metavar="PATH",
+        help="a file, an index of shards, a folder, or nano (default)",
+    )
     add("--understanding", metavar="PATH", help="take the understanding side from this Qwen2.5-VL")
     add("--vae", metavar="PATH", help="take the VAE from this Wan2.2 VAE")
-    add("--tokenizer", metavar="PATH", help="a tokenizer.json, or a folder with it or with vocab.json and merges.txt")
+    add(
+        "--tokenizer",
+        metavar="PATH",
+        help="a tokenizer.json, or a folder with it or with vocab.json and merges.txt",
+    )
     add("--device", metavar="NAME", help="cpu, cuda, mps (default: a GPU where there is one)")
     add(
         "--dtype",

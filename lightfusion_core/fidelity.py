@@ -24,10 +24,13 @@ def velocities(model: LightFusion) -> list[Tensor]:
     latent_side, stride = side * config.dit.patch_size, config.vae.stride
     shape = (1, config.dit.in_dim, 1, latent_side, latent_side)
     sees = max(1, config.vit_image.min // config.vit_image.stride) * config.vit_image.stride
-    reference = Reference(torch.randn(3, sees, sees, generator=draw), torch.randn(shape, generator=draw))
+    reference = Reference(
+        torch.randn(3, sees, sees, generator=draw, dtype=torch.float32),
+        torch.randn(shape, generator=draw, dtype=torch.float32),
+    )
     words = [7 * i % config.text.vocab_size for i in range(1, _TEXT)]
     conditioning = model.encode(words, [reference], negative_prompt=words[:2], max_extent=side)
-    noise = torch.randn(shape, generator=draw).to(model.device)
+    noise = torch.randn(shape, generator=draw, dtype=torch.float32).to(model.device)
     with model.residency.using(model.generation, model.understanding), torch.no_grad():
         guided = model.guided(conditioning, latent_side * stride, latent_side * stride, OFF)
         return [guided(noise, timestep).float().cpu() for timestep in TIMESTEPS]

@@ -68,7 +68,7 @@ class Part:
         left, top, right, bottom = edges
         whole = (size[0] + left + right, size[1] + top + bottom)
         if any(edges):
-            inner = torch.zeros(size[1], size[0]) if mask is None else mask.float().cpu()
+            inner = torch.zeros(size[1], size[0], dtype=torch.float32) if mask is None else mask.float().cpu()
             mask = F.pad(inner, (left, right, top, bottom), value=1.0)
         box = None if mask is None else box_around(mask, context, rule)
         part = mask if mask is None or box is None else mask[box[1] : box[3], box[0] : box[2]]

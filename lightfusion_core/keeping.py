@@ -68,7 +68,7 @@ def changed(drawn: Tensor, through: Tensor) -> Tensor:
     nothing = not bool(region.any())
     frame = torch.cat([region[..., 0, :], region[..., -1, :], region[..., 0], region[..., -1]], dim=-1).float().mean()
     if shifted > (_SHIFT if nothing else _DRIFT) or max(loud, region.float().mean()) > _MOST or frame > _FRAME:
-        return torch.ones(drawn.shape[:2])
+        return torch.ones(drawn.shape[:2], dtype=torch.float32)
     return (_feathered(region.float()) * ((differs > _SEEN) | region))[0, 0]
 
 
@@ -97,7 +97,7 @@ def restored(
         if not whole:
             found = resized(found, placement.original)
             mask = found if mask is None else torch.minimum(mask.float().cpu(), found)
-    shown = torch.ones(placement.original[::-1]) if mask is None else mask
+    shown = torch.ones(placement.original[::-1], dtype=torch.float32) if mask is None else mask
     return restore(edited, placement, original, mask), shown
 
 
@@ -147,7 +147,7 @@ def _beyond(one: Tensor, other: Tensor, tolerance: int) -> Tensor:
 
 def _blurred(picture: Tensor) -> Tensor:
     """Without what single pixels have alone: a binomial filter with a deviation of half a pixel."""
-    kernel = torch.tensor([0.125, 0.75, 0.125])
+    kernel = torch.tensor([0.125, 0.75, 0.125], dtype=torch.float32)
     kernel = (kernel[:, None] * kernel).expand(3, 1, 3, 3)
     return F.conv2d(F.pad(picture, (1, 1, 1, 1), mode="replicate"), kernel, groups=3)
 

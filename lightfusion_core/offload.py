@@ -32,6 +32,17 @@ MODES = ("phases", "groups")
 HOME = torch.device("cpu")
 
 
+@contextmanager
+def in_own_precision(device: torch.device) -> Iterator[None]:
+    """Without the caller's autocast, which would compute in fewer bits what is float32 on purpose."""
+    with torch.autocast("cpu", enabled=False):
+        if device.type == "cpu":
+            yield
+        else:
+            with torch.autocast(device.type, enabled=False):
+                yield
+
+
 class Residency:
     """Where a model's parts are, and whose turn it is to use them: one thread at a time computes.
 
@@ -87,7 +98,7 @@ class Residency:
         self.require_files()
         for attempt in (nullcontext, self.tightened):
             try:
-                with self.turn, attempt(), self.using(*parts):
+                with self.turn, attempt(), self.using(*parts), in_own_precision(self.device):
                     return work()
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or (watched is not None and error is watched.raised):

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import secrets
+import stat
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -234,7 +235,13 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
     if os.path.isdir(path):  # Path.is_dir would raise where a folder on the way may not be searched
         raise InputError(f"{path}: expected a picture, found a folder; give the path of one picture in it.")
     try:
+        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe is to wait until someone writes into it
+            raise InputError(f"{path}: expected a picture, found a pipe or a device; give a file.")
         with Image.open(path) as image:
+            if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
+                raise Image.DecompressionBombError(
+                    f"{image.width}x{image.height} pixels, of at most {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million"
+                )
             yield image
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(f"{path}: expected a picture, found no such file; check the path.") from None
@@ -248,6 +255,8 @@ def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
             "give a picture or convert it to PNG."
         ) from None
     except _DAMAGED as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, and none of PIL's
+            raise InputError(f"{path}: expected a picture, found: {error.strerror}; check the path.") from None
         raise InputError(
             f"{path}: expected a whole picture, found it damaged or cut off ({error}); copy or export it again."
         ) from None

@@ -27,7 +27,7 @@ from .generation.layers import Attention, Layers, TorchLayers, attention
 from .generation.tower import GenerationTower
 from .generation.vae import ImageVAE
 from .keeping import restored
-from .offload import HOME, Residency, Watched, check_mode
+from .offload import HOME, Residency, Watched, check_mode, in_own_precision
 from .sampling.guidance import Guidance
 from .sampling.loop import Finite, GuidedVelocity, Sampling, make_noise, sample
 from .sampling.skipping import Passes
@@ -61,15 +61,15 @@ def _streamed(method: _Stream) -> _Stream:
         turn = self.residency.turn
         self.residency.require_files()
         if self.residency.mode is None:
-            with turn:
-                return _in_turns(method(self, *arguments, **named), turn)
+            with turn, in_own_precision(self.device):
+                return _in_turns(method(self, *arguments, **named), turn, self.device)
 
         def pieces() -> Iterator[str]:
             with self.residency.using(self.understanding, self.generation if self.generation.coupled else None):
                 try:
-                    with turn:
+                    with turn, in_own_precision(self.device):
                         made = method(self, *arguments, **named)
-                    yield from _in_turns(made, turn)
+                    yield from _in_turns(made, turn, self.device)
                 finally:
                     self._forget()
 
@@ -78,9 +78,9 @@ def _streamed(method: _Stream) -> _Stream:
     return stream  # type: ignore[return-value]  # the same signature
 
 
-def _in_turns(pieces: Iterator[str], turn: Turn) -> Iterator[str]:
+def _in_turns(pieces: Iterator[str], turn: Turn, device: torch.device) -> Iterator[str]:
     while True:
-        with turn:
+        with turn, in_own_precision(device):
             piece = next(pieces, None)
         if piece is None:
             return
@@ -217,6 +217,10 @@ class LightFusion:
                 ends the text's part: say True where a text comes from others.
             max_extent: the longest side, in tokens, of a picture to come; the model's own when None.
         """
+        if negative_prompt is not None and not (system is None and thought is None):
+            raise InputError(
+                "With a system text or a thought the negative branch has no text: give no negative prompt."
+            )
         given = ((system, False), (prompt, literal), (thought, True))
         texts = [self._ids(text, as_letters) for text, as_letters in given if text is not None]
         negative: list[Sequence[int]] = []
@@ -276,8 +280,11 @@ class LightFusion:
             stride = self.config.vae.stride
             shape = (self.config.dit.in_dim, 1, height // stride, width // stride)
             noise = make_noise(shape, range(seed, seed + batch))
-        start = noise.to(self.device)
-        latent, mask = (given if given is None else given.to(self.device) for given in (latent, mask))
+        self._check_latents(width, height, noise, latent, mask)
+        start, latent, mask = (
+            given if given is None else given.to(self.device, torch.float32) for given in (noise, latent, mask)
+        )
+        assert start is not None
         watched = None if on_step is None else Watched(on_step)
 
         def draw() -> Tensor:
@@ -292,8 +299,17 @@ class LightFusion:
 
     @torch.no_grad()
     def decode(self, latent: Tensor, tile: int | None = None) -> Tensor:
-        """Normalised latents to images (B, H, W, 3) float32 in 0..1; `tile` bounds memory, in pixels."""
-        vae = self._vae()
+        """Normalised latents (B, C, 1, h, w) to images (B, H, W, 3) float32 in 0..1; `tile` bounds memory, in pixels.
+
+        Raises:
+            InputError: another shape.
+        """
+        vae, channels = self._vae(), self.config.vae.z_dim
+        if latent.ndim != 5 or latent.shape[1:3] != (channels, 1) or 0 in latent.shape:
+            raise InputError(
+                f"Expected latents of shape (B, {channels}, 1, h, w), found {tuple(latent.shape)}; give what `sample` "
+                "or a VAE of this model gives."
+            )
 
         def decode() -> Tensor:
             return vae.decode(latent, tile or self.residency.tile)
@@ -373,6 +389,11 @@ class LightFusion:
             on white.
         """
         self._check_task("edit")
+        if mask is not None and tuple(mask.shape) != image.size[::-1]:
+            raise InputError(
+                f"Expected a mask of the picture's height and width, {image.size[::-1]}, found {tuple(mask.shape)}; "
+                "resize it."
+            )
         part = Part.of(image.size, mask, outpaint, context, self.config.vae_image)
         whole = part.whole(images.to_rgb(image))
         image, mask = part.cut(whole), part.mask
@@ -397,7 +418,7 @@ class LightFusion:
         original, placement = images.to_tensor(image), images.Placement(image.size, (width, height))
         edited = [restored(one, placement, original, part.shown, before) for one in self.decode(drawn).cpu()]
         if on_changed is not None:
-            nowhere = torch.zeros(whole.size[::-1])
+            nowhere = torch.zeros(whole.size[::-1], dtype=torch.float32)
             on_changed(torch.stack([part.placed(shown, nowhere) for _, shown in edited]))
         around = images.to_tensor(whole)
         return torch.stack([part.placed(picture, around) for picture, _ in edited])
@@ -509,6 +530,22 @@ class LightFusion:
 
     def _references(self, pictures: Sequence[Picture]) -> list[Reference]:
         return [picture if isinstance(picture, Reference) else self.prepare(picture) for picture in pictures]
+
+    def _check_latents(
+        self, width: int, height: int, noise: Tensor, latent: Tensor | None, mask: Tensor | None
+    ) -> None:
+        """Raises InputError for what is not of the shape that a picture of this size is drawn in."""
+        stride = self.config.vae.stride
+        channels, rows, columns = self.config.dit.in_dim, height // stride, width // stride
+        for name, given, depth in (("noise", noise, channels), ("a latent", latent, channels), ("a mask", mask, 1)):
+            if given is None:
+                continue
+            fits = given.ndim == 5 and given.shape[1:] == (depth, 1, rows, columns)
+            if not fits or len(given) not in ({1, len(noise)} if given is not noise else range(1, len(given) + 1)):
+                raise InputError(
+                    f"Expected {name} of shape ({'B' if given is noise else f'1 or {len(noise)}'}, {depth}, 1, {rows}, "
+                    f"{columns}) for {width}x{height} pixels, found {tuple(given.shape)}; make it for this size."
+                )
 
     def _latent_mask(self, mask: Tensor, width: int, height: int) -> Tensor:
         """A mask (H, W) on the latent's grid (1, 1, 1, h, w), covering every position that it touches."""

@@ -426,4 +426,4 @@ def test_what_is_no_number_is_told_with_its_step(frozen: LightFusion, monkeypatc
     with pytest.raises(LightFusionError, match=r"From step 3 of 4 on .*NaN or infinity"):
         frozen.generate("a circle", width=64, height=64, sampling=Sampling(steps=4))
     with pytest.raises(LightFusionError, match="no picture in it"):
-        frozen.decode(torch.full((1, 16, 1, 4, 4), float("nan")))
+        frozen.decode(torch.full((1, 48, 1, 4, 4), float("nan")))

@@ -26,7 +26,7 @@ def ask(arguments: Namespace) -> int:
             pieces.append(piece)
             bar.advance()
             if not arguments.json:
-                say(piece, end="")
+                say(piece, end="", exact=True)
     asked = {"question": arguments.prompt, "images": arguments.image, "manner": arguments.manner}
     result = {
         "answer": "".join(pieces),

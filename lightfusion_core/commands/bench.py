@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from argparse import Namespace
 from importlib import import_module
 from typing import TYPE_CHECKING
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError
 from .console import progress
 from .request import device_of
-from .result import say
+from .result import check_report, say
 
 if TYPE_CHECKING:
     from ..bench.report import Report
@@ -64,8 +65,14 @@ def settings_of(arguments: Namespace) -> Settings:
         value = getattr(arguments, name)
         if value is not None and value < (3 if name == "prompt" else 1):
             raise InputError(f"--{name} must be at least {3 if name == 'prompt' else 1}, found {value}.")
+    for report in (arguments.json, arguments.plot):
+        if report:
+            check_report(report)
     if arguments.plot:
         plotting()
+    most = 4 * (os.cpu_count() or 1)
+    if arguments.threads and arguments.threads > most:
+        raise InputError(f"--threads can be up to {most} on this machine, 4 for each core, found {arguments.threads}.")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     config = preset(arguments.preset)

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError, LightFusionError
-from .console import progress
+from .console import complain, progress, visible
 from .draw import steps_of, watcher
 from .prompt_line import lines
 from .request import Drawing, load, picture
@@ -72,11 +72,11 @@ def chat(arguments: Namespace) -> int:
             _do(session, line)
         except LightFusionError as error:
             failed = True
-            print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
+            complain(f"error: {error}")
         except KeyboardInterrupt:
             if not asks:
                 raise
-            print("cancelled", file=sys.stderr)
+            complain("cancelled")
     return int(failed and not asks)
 
 
@@ -162,7 +162,7 @@ def _show(session: _Session, turn: Turn) -> None:
         told = {"turn": turn.number, "kind": turn.kind, "text": turn.text, "picture": file, "answer": turn.answer}
         say(json.dumps({**told, "settings": dict(turn.settings)}))
     else:
-        say(file or turn.answer or "")
+        say(file or turn.answer or "", exact=True)
 
 
 def _save(session: _Session) -> None:
@@ -181,7 +181,7 @@ def _open(session: _Session, folder: Path) -> None:
 
 def _tell(session: _Session, text: str) -> None:
     if not session.arguments.json:
-        print(text, file=sys.stderr)
+        print(visible(text), file=sys.stderr)
 
 
 def _number(text: str) -> int:

@@ -3,12 +3,39 @@
 from __future__ import annotations
 
 import logging
+import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Protocol
+
+from ..texts import printable
+
+
+def visible(text: str) -> str:
+    """A text of one or more lines without what moves a terminal's cursor, clears it or turns its letters round."""
+    return "\n".join(printable(line) for line in text.split("\n"))
+
+
+def complain(text: str) -> None:
+    """Say one line on stderr, where that can be written at all."""
+    with suppress(OSError):
+        print(printable(" ".join(text.split())), file=sys.stderr, flush=True)
+
+
+def open_streams() -> None:
+    """Put the null device in the place of standard streams that are closed: what is meant for them would go to another
+    stream, or into the next file that is opened."""
+    with suppress(OSError):
+        while (lowest := os.open(os.devnull, os.O_RDWR)) < 3:
+            pass
+        os.close(lowest)
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115  (for as long as the process runs)
 
 
 class Bar(Protocol):
@@ -24,7 +51,7 @@ class Bar(Protocol):
 @contextmanager
 def progress(title: str, total: int | None = None, *, quiet: bool = False) -> Iterator[Bar]:
     """Show a task while the block runs; without `total` only that something happens. Nothing when quiet."""
-    with _silent() if quiet else _kind()(title, total) as bar:
+    with _silent() if quiet else _kind()(printable(title), total) as bar:
         yield bar
 
 
@@ -68,7 +95,7 @@ def _rich(title: str, total: int | None) -> Iterator[Bar]:
                 shown.advance(task)
 
             def phase(self, title: str) -> None:
-                shown.update(task, description=title)
+                shown.update(task, description=printable(title))
 
         yield Rich()
 
@@ -112,19 +139,22 @@ class _Notes(logging.Handler):
     """The engine's warnings as notes, on whatever stderr is when they come (progress bars replace it)."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        print(f"note: {record.getMessage()}", file=sys.stderr)
+        complain(f"note: {record.getMessage()}")
 
 
 @contextmanager
 def notes(quiet: bool) -> Iterator[None]:
-    """Say the engine's warnings on stderr while the block runs, unless quiet."""
+    """Say the engine's warnings on stderr while the block runs, unless quiet; those of libraries are for programmers,
+    and are not said."""
     logger, handler = logging.getLogger("lightfusion_core"), _Notes(logging.WARNING)
     if quiet:
         handler.setLevel(logging.CRITICAL)
     propagate, logger.propagate = logger.propagate, False
     logger.addHandler(handler)
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate

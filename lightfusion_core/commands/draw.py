@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from .console import Bar, progress
+from .console import Bar, progress, visible
 from .plan import plan
 from .request import Drawing, describe_drawing, load, mask, original, picture
 from .result import check_output, deliver, tell
@@ -33,7 +33,7 @@ def generate(arguments: Namespace) -> int:
     drawing = Drawing(arguments)
     if arguments.plan:
         return plan(arguments, drawing)
-    check_output(arguments.output)
+    check_output(arguments.output, arguments.batch)
     model, load_seconds = load(arguments)
     side = model.config.defaults.size
     size, sampling, guidance = (
@@ -70,7 +70,7 @@ def edit(arguments: Namespace) -> int:
     if arguments.plan:
         return plan(arguments, drawing, [one.size for one in (image, *references)])
     for output in (arguments.output, arguments.changed):
-        check_output(output)
+        check_output(output, arguments.batch)
     model, load_seconds = load(arguments)
     rule = model.config.vae_image
     part = Part.of(image.size, area, arguments.outpaint, arguments.context, rule)
@@ -131,7 +131,7 @@ def _think(arguments: Namespace, model: LightFusion, images: Sequence[Image]) ->
             bar.advance()
     thought = "".join(pieces)
     if not arguments.quiet:
-        print(thought, file=sys.stderr)
+        print(visible(thought), file=sys.stderr)
     return {"system": THINK_SYSTEM, "thought": thought}
 
 

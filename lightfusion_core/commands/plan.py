@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import CapabilityError
-from .request import Drawing
+from .request import Drawing, named_device
 from .result import say
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def plan(arguments: Namespace, drawing: Drawing, pictures: Sequence[tuple[int, i
     found = find_tokenizer(checkpoint, arguments.tokenizer)
     if found is None:
         raise CapabilityError("This model came without a tokenizer: name one with --tokenizer PATH.")
-    device = torch.device(arguments.device or default_device())
+    device = named_device(arguments.device or default_device())
     home = HOME if arguments.offload else device
     how = held(checkpoint, device, home, None if arguments.dtype is None else getattr(torch, arguments.dtype))
     side = config.defaults.size

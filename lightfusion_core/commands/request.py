@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 # Rule B29: what "think, then draw" was published with
 _THINK = {"text": 4.0, "image": 2.0, "renorm": "text_channel", "interval": (0.7, 1.0)}
+_MOST = 256
 _SAMPLING = {name: name for name in ("steps", "shift", "solver", "denoise", "cache")}
 _GUIDANCE = {
     "text": "guidance", "image": "image_guidance", "renorm": "renorm", "renorm_min": "renorm_min",
@@ -45,8 +46,16 @@ class Drawing:
         self._sampling, self._guidance = given(arguments, _SAMPLING), given(arguments, _GUIDANCE)
         Sampling(**self._sampling)
         Guidance(**self._guidance)
-        if getattr(arguments, "batch", 1) < 1:
-            raise InputError(f"A batch needs at least 1 picture, found {arguments.batch}.")
+        if getattr(arguments, "think", False) and arguments.negative is not None:
+            raise InputError("--negative has no effect with --think, whose negative branch has no text: leave one out.")
+        batch = getattr(arguments, "batch", 1)
+        if batch < 1:
+            raise InputError(f"A batch needs at least 1 picture, found {batch}.")
+        if batch > _MOST:  # they are saved when all are drawn
+            raise InputError(
+                f"A batch takes at most {_MOST} pictures, found {batch}: draw more in several runs, the next "
+                f"with --seed {_MOST}."
+            )
         if getattr(arguments, "width", None) is not None and arguments.height is not None:
             check_aspect(arguments.width, arguments.height)
 
@@ -112,17 +121,25 @@ def device_of(name: str) -> torch.device:
     """A device by name, tried: torch has no other way to ask."""
     import torch
 
+    device = named_device(name)
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError, ImportError, AttributeError) as error:
+        reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
+        raise InputError(f"The device {name!r} cannot be used here ({reason}): choose another, or cpu.") from None
+    return device
+
+
+def named_device(name: str) -> torch.device:
+    """A device by name, which need not be here. Raises InputError where there is no such kind."""
+    import torch
+
     try:
         device = torch.device(name)
     except RuntimeError:
         device = torch.device("meta")
     if device.type == "meta":  # a device of torch's that computes nothing
         raise InputError(f"There is no device {name!r} to run on: choose cpu, cuda or mps.")
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise InputError(f"The device {name!r} cannot be used here ({reason}): choose another, or cpu.") from None
     return device
 
 

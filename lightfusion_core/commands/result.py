@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import count
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, LightFusionError
+from .console import visible
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -61,22 +63,58 @@ def _save(
     return True
 
 
-def check_output(output: str | None) -> None:
+def check_output(output: str | None, batch: int = 1) -> None:
     """Refuse a place that pictures cannot be saved in, before they are drawn.
 
     Raises:
-        InputError: a name that is not a PNG's, or a folder that cannot be written.
+        InputError: a name that is not a PNG's or is taken by what is no file, or a folder that cannot be written.
     """
-    folder = _FOLDER if output is None else Path(output) if _is_folder(output) else png_name(output).parent
-    there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if output is None or _is_folder(output):
+        _check_folder(_FOLDER if output is None else Path(output))
+    else:
+        check_file(_numbered(png_name(output), batch)[-1])
+
+
+def check_file(file: Path) -> None:
+    """Refuse a name that a file cannot be written to, before there is anything to write; its folder may be missing.
+
+    Raises:
+        InputError: a folder or a device, a name that is too long, or a folder that cannot be written.
+    """
+    _check_folder(file.parent)
+    try:
+        if stat.S_ISREG(os.stat(file).st_mode):
+            return
+        found = "a folder or device; add a file name"
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        found = f"{error.strerror}; choose another name"
+    raise InputError(f"{file}: expected a file name to save to, found {found}.")
+
+
+def check_report(name: str) -> Path:
+    """A file that a report is written to in the end, as a path; raises as `check_file`, and for a missing folder."""
+    file = Path(name)
+    check_file(file)
+    if not file.absolute().parent.is_dir():
+        raise InputError(f"{file}: expected a file in a folder that exists, found no {file.parent}; make it.")
+    return file
+
+
+def _check_folder(folder: Path) -> None:
+    try:
+        there = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    except OSError as error:
+        raise InputError(f"{folder}: expected a folder to save to, found: {error.strerror}; choose another.") from None
     if not there.is_dir():
         raise InputError(f"{folder}: expected a folder to save to, found that {there} is a file; choose another.")
-    if not os.access(there, os.W_OK):
+    if not os.access(there, os.W_OK | os.X_OK):
         raise InputError(f"{folder}: expected a folder to save to, found no permission to write; choose another.")
 
 
 def _is_folder(output: str) -> bool:
-    return output.endswith(("/", os.sep)) or Path(output).is_dir()
+    return output.endswith(("/", os.sep)) or os.path.isdir(output)
 
 
 def png_name(name: str) -> Path:
@@ -100,14 +138,14 @@ def _names(folder: Path, prompt: str, batch: int) -> Iterator[list[Path]]:
         yield _numbered(folder / (f"{slug}.png" if number == 1 else f"{slug}_{number}.png"), batch)
 
 
-def say(text: str, end: str = "\n") -> None:
-    """Print on stdout at once.
+def say(text: str, end: str = "\n", exact: bool = False) -> None:
+    """Print on stdout at once, without control characters; `exact` where a program reads it and no terminal shows it.
 
     Raises:
         LightFusionError: stdout takes no more (a closed pipe, a full disk).
     """
     try:
-        print(text, end=end, flush=True)
+        print(text if exact and not sys.stdout.isatty() else visible(text), end=end, flush=True)
     except OSError as error:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (else the interpreter fails once more when it ends)
         raise LightFusionError(f"Standard output cannot be written: {error.strerror or error}.") from None
@@ -119,4 +157,4 @@ def tell(as_json: bool, files: Sequence[Path], result: Mapping[str, Any]) -> Non
         say(json.dumps({"files": [str(file) for file in files], **result}))
     else:
         for file in files:
-            say(str(file))
+            say(str(file), exact=True)

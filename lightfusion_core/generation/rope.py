@@ -43,7 +43,9 @@ def wan_rope(
     sizes = (head_dim - 2 * spatial, spatial, spatial)
     # float64 as the reference, and on the CPU: not every device has it
     grid = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
-    places = stretch.place(torch.stack([torch.zeros(rows * columns), grid[0].flatten(), grid[1].flatten()]))
+    places = stretch.place(
+        torch.stack([torch.zeros(rows * columns, dtype=torch.float32), grid[0].flatten(), grid[1].flatten()])
+    )
     angles = [
         torch.outer(place, theta ** (-torch.arange(0, size, 2, dtype=torch.float64) / size))
         for place, size in zip(places, sizes, strict=True)

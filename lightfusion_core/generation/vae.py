@@ -85,7 +85,8 @@ class ImageVAE(nn.Module):
 
     def _statistics(self) -> tuple[Tensor, Tensor]:
         mean, std = (
-            torch.tensor(v, device=self.device).view(1, -1, 1, 1, 1) for v in (self.config.mean, self.config.std)
+            torch.tensor(v, device=self.device, dtype=torch.float32).view(1, -1, 1, 1, 1)
+            for v in (self.config.mean, self.config.std)
         )
         return mean, std
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import isfinite
 
 from einops import reduce
 from torch import Tensor
 
 from ..errors import InputError
+
+MOST = 1000
+"""The largest scale: far more than what draws anything, far less than what overflows."""
 
 RENORMS = ("none", "global", "channel", "text_channel")
 
@@ -36,14 +38,17 @@ class Guidance:
 
     def __post_init__(self) -> None:
         for name, scale in (("text", self.text), ("image", self.image)):
-            if not isfinite(scale):
-                raise InputError(f"The {name} guidance must be a finite number, found {scale}.")
+            if not abs(scale) <= MOST:
+                raise InputError(f"The {name} guidance must lie between -{MOST} and {MOST}, found {scale:g}.")
         if self.renorm not in RENORMS:
             raise InputError(f"renorm must be one of {', '.join(RENORMS)}, found {self.renorm!r}.")
         if not 0 <= self.renorm_min <= 1:
             raise InputError(f"renorm_min must lie between 0 and 1, found {self.renorm_min}.")
-        if not self.interval[0] <= self.interval[1]:
-            raise InputError(f"The guidance interval must run from low to high, found {self.interval}.")
+        low, high = self.interval
+        if not 0 <= low <= high <= 1:
+            raise InputError(
+                f"The guidance interval must run from low to high within 0 and 1, found {low:g} to {high:g}."
+            )
         if self.every < 1:
             raise InputError(f"Guidance can be worked out at every step (1) or every so many, found {self.every}.")
 

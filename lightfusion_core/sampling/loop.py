@@ -47,7 +47,8 @@ def make_noise(shape: Sequence[int], seeds: Sequence[int], device: torch.device 
     """Noise (B, *shape) float32, image k from `seeds[k]` by a generator of its own on the CPU, so that an
     image is the same alone, in a batch, and on another device."""
     # hosts hand out seeds up to 2**64 - 1, and image k's is k above that
-    drawn = [torch.randn(*shape, generator=torch.Generator().manual_seed(seed % 2**64)) for seed in seeds]
+    generators = [torch.Generator().manual_seed(seed % 2**64) for seed in seeds]
+    drawn = [torch.randn(*shape, generator=generator, dtype=torch.float32) for generator in generators]
     return torch.stack(drawn).to(device)
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
 from ..config import TIMESTEPS
 from ..errors import InputError
+
+MOST_STEPS = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +54,22 @@ def make_schedule(steps: int, shift: float = 4.0) -> Schedule:
     """The reference's grid: u = 0.999 (1 - i/N), sigma = s u / (1 + (s - 1) u), a last 0.
 
     Raises:
-        InputError: no steps, or a shift that is not positive.
+        InputError: no steps or too many, or a shift with which their levels cannot be told apart.
     """
     if steps < 1:
         raise InputError(f"A picture needs at least 1 step, found {steps}.")
+    if steps > MOST_STEPS:
+        raise InputError(f"A picture takes at most {MOST_STEPS:,} steps, found {steps:,}.")
     if not 0 < shift < np.inf:
         raise InputError(f"The shift must be above 0 and finite (the models are trained with 4), found {shift}.")
     # 0.999 as the float32 number, and float64 from there on, as the reference has it
     u = float(np.float32(0.999)) * (1 - np.arange(steps, dtype=np.float64) / steps)
     sigmas = shift * u / (1 + (shift - 1) * u)
     timesteps = np.floor(TIMESTEPS * sigmas).astype(int)  # before the rounding to float32
-    return Schedule((*sigmas.astype(np.float32).tolist(), 0.0), tuple(timesteps.tolist()))
+    levels = (*sigmas.astype(np.float32).tolist(), 0.0)
+    if levels[0] >= 1 or any(later >= level for level, later in pairwise(levels)):
+        raise InputError(
+            f"A shift of {shift:g} leaves no difference between the noise levels of {steps} steps (the models are "
+            "trained with 4): take one nearer to 4, or fewer steps."
+        )
+    return Schedule(levels, tuple(timesteps.tolist()))

@@ -122,14 +122,14 @@ def _unify(
     drawn = sigma_next / sigma * x - (1 - sigma_next) * phi_1 * denoised[-1]
     if order == 1 and target is None:
         return drawn.to(x.dtype)
-    weights, changes = torch.full((order,), 0.5), []
+    weights, changes = torch.full((order,), 0.5, dtype=sigma.dtype), []
     if order == 2:
         ratio = (_log_ratio(sigmas[index - 1]) - _log_ratio(sigma)) / h
         change = (denoised[-2] - denoised[-1]) / ratio
         if target is not None:
             phi_2 = phi_1 / -h - 1
             phi_3 = phi_2 / -h - 0.5
-            ratios = torch.stack([ratio, torch.ones(())])
+            ratios = torch.stack([ratio, torch.ones_like(ratio)])
             weights = torch.linalg.solve(torch.stack([ratios**0, ratios]), torch.stack([phi_2, phi_3 * 2]) / phi_1)
         changes.append(weights[0] * change)
     if target is not None:

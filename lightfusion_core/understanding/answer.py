@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Container, Iterator, Sequence
 from dataclasses import dataclass, replace
+from math import inf
 from typing import Protocol
 
 import torch
@@ -41,6 +42,9 @@ REWRITE_REQUEST = (
 REWRITE_REFERENCES = "It speaks of the pictures above: name them by their order, as the first picture.\n"
 """What goes with it where there are references."""
 
+_COLDEST = 1e-6
+"""Temperatures below it choose as greedily as 0, and dividing by them overflows."""
+
 CHAT, REFERENCE = "chat", "reference"
 
 CHAT_BOUND = 8192
@@ -63,12 +67,12 @@ class Decoding:
     def __post_init__(self) -> None:
         if self.max_tokens < 1:
             raise InputError(f"An answer needs a length of at least 1 token, found {self.max_tokens}.")
-        if not self.temperature >= 0:
+        if not 0 <= self.temperature < inf:
             raise InputError(f"The temperature must be 0 (greedy) or more, found {self.temperature}.")
 
     def chooser(self) -> Callable[[Tensor], int]:
         """A function from scores (vocabulary,) to a token id; its random numbers are its own."""
-        if self.temperature == 0:
+        if self.temperature < _COLDEST:
             return lambda scores: int(scores.argmax())
         generator = torch.Generator().manual_seed(self.seed)
 

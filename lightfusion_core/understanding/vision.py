@@ -45,7 +45,8 @@ def vit_pixels(image: Image, config: ModelConfig) -> Tensor:
     """
     check_aspect(*image.size)
     picture = to_tensor(resize(to_rgb(image), resized_size(*image.size, config.vit_image)))
-    return ((picture - torch.tensor(CLIP_MEAN)) / torch.tensor(CLIP_STD)).permute(2, 0, 1).contiguous()
+    mean, std = (torch.tensor(values, dtype=torch.float32) for values in (CLIP_MEAN, CLIP_STD))
+    return ((picture - mean) / std).permute(2, 0, 1).contiguous()
 
 
 def vae_pixels(image: Image, config: ModelConfig) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -76,3 +77,16 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
         run = subprocess.run(line, capture_output=True, text=True, env=environment, check=True)
         assert run.stdout.endswith("[]\n")
         assert run.stderr == ""
+
+
+@linux
+def test_no_error_lands_on_stdout_where_stderr_is_closed(folder: Path) -> None:
+    """Guards scripts that read --json: print() writes to stdout where there is no stderr, and the next file that is
+    opened gets its number."""
+    for arguments, code in ((("generate", "a", "--steps", 0), 1), (("generate", "a", "--steps", "x"), 2)):
+        line = (*arguments, "--model", folder, "--device", "cpu", "--json")
+        started = process(*line, preexec_fn=lambda: os.close(2))
+        assert started.communicate(timeout=120)[0] == ""
+        assert started.returncode == code
+    started = process("ask", "a", "--model", folder, "--max-tokens", 2, "--json", preexec_fn=lambda: os.close(2))
+    assert set(json.loads(started.communicate(timeout=120)[0])) >= {"answer", "settings"}

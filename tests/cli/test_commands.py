@@ -275,7 +275,9 @@ def test_less_denoise_stays_nearer_to_the_picture(run, photo: Path) -> None:
 
 def test_ask_streams_the_answer(run, photo: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flushed: list[str] = []
-    monkeypatch.setattr("lightfusion_core.commands.ask.say", lambda text, end="\n": flushed.append(text + end))
+    monkeypatch.setattr(
+        "lightfusion_core.commands.ask.say", lambda text, end="\n", exact=False: flushed.append(text + end)
+    )
     assert run("ask", "What is it?", photo, "--max-tokens", 6)[0] == 0
     assert len(flushed) > 2
     assert flushed[-1] == "\n"
