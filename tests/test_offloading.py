@@ -216,7 +216,7 @@ def test_a_retry_of_an_edit_encodes_the_picture_in_tiles(loaded: LightFusion, pi
     encode = loaded.vae.encode
     loaded.vae.encode = lambda pixels, tile=None: (tiles.append(tile), encode(pixels, tile))[1]
     hook = loaded.vae.model.encoder.register_forward_pre_hook(Spent(1))
-    loaded.edit(picture, "change it", width=64, height=64, sampling=SHORT)
+    loaded.edit(picture, "change it", width=64, height=64, sampling=SHORT, keep=False)
     hook.remove()
     del loaded.vae.encode
     assert tiles == [None, 512]
