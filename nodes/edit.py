@@ -30,7 +30,7 @@ class LightFusionEdit(io.ComfyNode):
                 io.Clip.Input("clip"),
                 io.Vae.Input("vae"),
                 io.Image.Input("image_1", tooltip="What is edited; a batch is edited frame by frame."),
-                io.String.Input("instruction", multiline=True, default="", tooltip="Taken literally, without weights."),
+                io.String.Input("instruction", multiline=True, default="", tooltip="Brackets in it give no weights."),
                 io.Int.Input(
                     "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
                     tooltip="Frame k of a batch is drawn with seed + k, and equals that single run.",

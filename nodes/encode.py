@@ -41,7 +41,7 @@ class LightFusionEncode(io.ComfyNode):
             "steps, the guidance or the size change.",
             inputs=[
                 io.Clip.Input("clip", tooltip="The CLIP of Load LightFusion."),
-                io.String.Input("prompt", multiline=True, default="", tooltip="Taken literally, without weights."),
+                io.String.Input("prompt", multiline=True, default="", tooltip="Brackets in it give no weights."),
                 io.String.Input(
                     "negative_prompt", multiline=True, default=NEGATIVE_PROMPT,
                     tooltip="What guidance leads away from. The default is the one that the model was published with.",
