@@ -93,6 +93,8 @@ def test_the_picture_stays(probe: Probe, case: Case) -> None:
     """Finite, near the picture without the flag, and held in what the flag says."""
     if unknown := {flag for flag in case.flags if flag.startswith("-")} - set(probe.options["options"]):
         pytest.skip(f"this ComfyUI has no {', '.join(unknown)}")
+    if len(case.flags) == 2 and case.flags[0] in probe.options["switches"] and not case.flags[1].startswith("-"):
+        pytest.skip(f"this ComfyUI's {case.flags[0]} takes no value")
     if case.needs and not probe.runs(case.needs):
         pytest.skip(f"this ComfyUI's Python does not run `{case.needs}`")
     answer = probe.ask(list(case.flags))

@@ -12,13 +12,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import comfy.memory_management
 import comfy.model_management
 import folder_paths
 import torch
 from harness import ksample, load_again, node, pack, raised
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+
+try:
+    from comfy import memory_management
+except ImportError:  # older hosts
+    memory_management = None
 
 OWN = "from the model"
 DTYPES = ("default", "bfloat16", "float32", "fp8_e4m3fn")
@@ -27,15 +31,15 @@ DTYPES = ("default", "bfloat16", "float32", "fp8_e4m3fn")
 @contextmanager
 def dynamic_vram() -> Iterator[bool]:
     """Load as with dynamic VRAM on; yields False where this host knows none. One version has it on Windows alone."""
-    if not hasattr(comfy.memory_management, "aimdo_enabled"):
+    if not hasattr(memory_management, "aimdo_enabled"):
         yield False
         return
-    before = (comfy.memory_management.aimdo_enabled, comfy.model_management.WINDOWS)
-    comfy.memory_management.aimdo_enabled = comfy.model_management.WINDOWS = True
+    before = (memory_management.aimdo_enabled, comfy.model_management.WINDOWS)
+    memory_management.aimdo_enabled = comfy.model_management.WINDOWS = True
     try:
         yield True
     finally:
-        comfy.memory_management.aimdo_enabled, comfy.model_management.WINDOWS = before
+        memory_management.aimdo_enabled, comfy.model_management.WINDOWS = before
 
 
 def check_dynamic_vram_loads_what_draws_the_same() -> dict[str, Any]:

@@ -124,9 +124,10 @@ def check_easycache_skips_steps() -> dict[str, float]:
     with counted_steps() as calls:
         cached = ksample(model, steps=steps)
     whole = ksample(steps=steps)
-    assert len(calls) < steps, f"{len(calls)} of {steps} steps ran"
+    passes = 2 * steps  # an older cache gets one call of the network for each branch
+    assert sum(calls) < passes, f"{sum(calls)} of {passes} passes ran"
     assert bool(cached.isfinite().all())
-    return {"steps run": len(calls), "relative difference": float((cached - whole).norm() / whole.norm())}
+    return {"passes run": sum(calls), "relative difference": float((cached - whole).norm() / whole.norm())}
 
 
 def check_stock_solvers_draw() -> None:

@@ -140,6 +140,9 @@ def options() -> dict[str, Any]:
 
     return {
         "options": sorted(name for action in cli_args.parser._actions for name in action.option_strings),
+        "switches": [
+            name for action in cli_args.parser._actions if action.nargs == 0 for name in action.option_strings
+        ],
         "fast": [feature.value for feature in cli_args.PerformanceFeature],
     }
 
