@@ -60,6 +60,10 @@ class TensorFile:
             raise CheckpointError(file.fault)
         return file
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> TensorFile:
+        """Itself: a copied model's file is the same."""
+        return self
+
     @cached_property
     def fault(self) -> str | None:
         """What is wrong with the file as a whole, if anything is, as far as its header says."""

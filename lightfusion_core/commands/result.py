@@ -94,11 +94,11 @@ def check_file(file: Path) -> None:
 
 
 def check_report(name: str) -> Path:
-    """A file that a report is written to in the end, as a path; raises as `check_file`, and for a missing folder."""
+    """A file that a report is written to in the end, in a folder that is made where there is none, as a path; raises as
+    `check_output`."""
     file = Path(name)
     check_file(file)
-    if not file.absolute().parent.is_dir():
-        raise InputError(f"{file}: expected a file in a folder that exists, found no {file.parent}; make it.")
+    _check_folder(file.absolute().parent)
     return file
 
 

@@ -411,6 +411,6 @@ def test_what_is_shown_stays_out_of_files_and_prompts(editor: Editor, server: fr
     saved = {node["type"]: node["widgets_values"] for node in editor.file()["nodes"]}
     assert saved["LightFusionLoad"] == ["nano (built in)", "from the model", "from the model", "default"]
     assert saved["LightFusionAsk"] == ["What is it?", 256, 0, 0, "randomize", "automatic"]
-    assert len(saved["LightFusionEdit"]) == 8
+    assert len(saved["LightFusionEdit"]) == 9
     names = {name for node in editor.prompt().values() for name in node["inputs"]}
     assert not any(name.startswith("lightfusion") for name in names)

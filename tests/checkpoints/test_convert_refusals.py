@@ -176,6 +176,7 @@ def test_a_disk_that_fills(source: Path, tmp_path: Path) -> None:
     assert not (tmp_path / "new").exists()
 
 
+@pytest.mark.slow
 def test_an_earlier_conversion_survives_a_disk_that_fills(source: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     Converter(source, out).run()
@@ -185,7 +186,9 @@ def test_an_earlier_conversion_survives_a_disk_that_fills(source: Path, tmp_path
     assert {name: (out / name).read_bytes() for name in left(out)} == before
 
 
-@pytest.mark.parametrize("how", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "how", [*(pytest.param(how, marks=pytest.mark.slow) for how in (signal.SIGINT, signal.SIGTERM)), signal.SIGKILL]
+)
 def test_a_cancelled_conversion_leaves_nothing_under_a_final_name(
     how: signal.Signals, source: Path, tmp_path: Path
 ) -> None:

@@ -67,6 +67,7 @@ def test_a_resumed_training_is_the_same_training(tmp_path: Path) -> None:
     assert all(torch.equal(whole[name], parts[name]) for name in whole)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the loopback interface has another name")
 def test_a_team_trains_what_one_process_trains(tmp_path: Path) -> None:
     """Two processes on half of each batch, stopped and resumed, against one: gradients are averaged, every process

@@ -52,6 +52,7 @@ def test_export_loads_as_any_checkpoint(tmp_path: Path) -> None:
     assert (tmp_path / "vae.safetensors").stat().st_size < 6.4e6
 
 
+@pytest.mark.slow
 def test_a_decoder_alone_is_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Stopped and gone on with it is the uninterrupted one; the encoder and the latents' statistics stay to the bit."""
     once, twice = tmp_path / "once", tmp_path / "twice"

@@ -38,6 +38,7 @@ def said(held_out: bool) -> str:
     return "\n".join(texts).lower()
 
 
+@pytest.mark.slow
 def test_training_never_says_what_is_held_out() -> None:
     """Nor as a part of something longer."""
     training, evaluation = said(False), said(True)
