@@ -29,7 +29,7 @@ def bench_shapes(arguments: Namespace) -> int:
 
     drawing = Drawing(arguments)
     check_output(arguments.output)
-    file, scores = png_name(arguments.output), arguments.json and check_report(arguments.json)
+    file, scores = png_name(arguments.output), arguments.json and check_report(arguments.json, makes_folder=False)
     model, _ = load(arguments)
     start = time.perf_counter()
     sampling, guidance = drawing.sampling(model.config), drawing.guidance(model.config)
@@ -45,7 +45,6 @@ def bench_shapes(arguments: Namespace) -> int:
     save_png(contact_sheet(report.tiles(), columns=_COLUMNS), file, settings | describe_model(arguments, model))
     print(f"{file}  {time.perf_counter() - start:.0f} s")
     if scores:
-        scores.parent.mkdir(parents=True, exist_ok=True)
         scores.write_text(json.dumps(report.as_json(), indent=2) + "\n", encoding="utf-8")
         print(scores)
     return 0
