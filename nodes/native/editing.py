@@ -69,7 +69,7 @@ def expand(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[s
     if mask is not None:
         masks_for(image_1, mask)
     graph, frames = GraphBuilder(), range(len(image_1))
-    canvas, fitted = _canvas(graph, inputs, width, height, len(image_1), mask is not None)
+    canvas, fitted, encoded = _canvas(graph, inputs, width, height, len(image_1), mask is not None)
     drawn = []
     for k in frames:
         image, latent = inputs["image_1"], canvas
@@ -77,43 +77,41 @@ def expand(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[s
             image = graph.node("ImageFromBatch", image=image, batch_index=k, length=1).out(0)
             # the frame's place goes with its latent, so that it is drawn with seed + k
             latent = graph.node("LatentFromBatch", samples=latent, batch_index=k, length=1).out(0)
-        encoded = graph.node(
+        conditioning = graph.node(
             "LightFusionEncode", clip=inputs["clip"], vae=inputs["vae"], prompt=inputs["instruction"],
             negative_prompt=config.defaults.negative_prompt, width=width, height=height, batch_size=1, image_1=image,
             **{name: inputs[name] for name in _SHARED if name in inputs},
         )  # fmt: skip
-        drawn.append(_sampler(graph, inputs, encoded, latent, config.defaults.shift).out(0))
+        drawn.append(_sampler(graph, inputs, conditioning, latent, config.defaults.shift).out(0))
     latents = _joined(graph, drawn)
     if fitted is not None and len(frames) > 1:  # joining keeps the first frame's mask alone
         latents = graph.node("SetLatentNoiseMask", samples=latents, mask=fitted.out(1)).out(0)
     decoded = graph.node("VAEDecode", samples=latents, vae=inputs["vae"])
     more = {} if mask is None else {"mask": inputs["mask"]}
     if values.get("keep", True):
-        more["before"] = _through_vae(graph, inputs)
+        encoded = encoded or _encoded(graph, inputs)[1]
+        more["before"] = graph.node("VAEDecode", samples=encoded, vae=inputs["vae"]).out(0)
     restored = graph.node("LightFusionRestore", image=decoded.out(0), original=inputs["image_1"], **more)
     return graph.finalize(), restored.out(0), latents, restored.out(1)
 
 
 def _canvas(
     graph: GraphBuilder, inputs: Mapping[str, Any], width: int, height: int, count: int, masked: bool
-) -> tuple[Link, Node | None]:
-    """The latents that the frames start from, and with a mask the node that fits pictures and masks."""
+) -> tuple[Link, Node | None, Link | None]:
+    """The latents that the frames start from; with a mask the node that fits pictures and masks, and the pictures'
+    latents."""
     if not masked:
         size = {"width": width, "height": height, "batch_size": count}
-        return graph.node("LightFusionEmptyLatent", model=inputs["model"], **size).out(0), None
-    fitted = graph.node(
-        "LightFusionFit", vae=inputs["vae"], image=inputs["image_1"], size=inputs["size"], mask=inputs["mask"]
-    )
-    encoded = graph.node("VAEEncode", pixels=fitted.out(0), vae=inputs["vae"])
-    return graph.node("SetLatentNoiseMask", samples=encoded.out(0), mask=fitted.out(1)).out(0), fitted
+        return graph.node("LightFusionEmptyLatent", model=inputs["model"], **size).out(0), None, None
+    fitted, encoded = _encoded(graph, inputs, mask=inputs["mask"])
+    return graph.node("SetLatentNoiseMask", samples=encoded, mask=fitted.out(1)).out(0), fitted, encoded
 
 
-def _through_vae(graph: GraphBuilder, inputs: Mapping[str, Any]) -> Link:
-    """The pictures as the VAE gives them back, which the drawn ones are held against."""
+def _encoded(graph: GraphBuilder, inputs: Mapping[str, Any], **mask: Any) -> tuple[Node, Link]:
+    """The node that fits the pictures, and their latents."""
     vae = inputs["vae"]
-    fitted = graph.node("LightFusionFit", vae=vae, image=inputs["image_1"], size=inputs["size"]).out(0)
-    encoded = graph.node("VAEEncode", pixels=fitted, vae=vae).out(0)
-    return graph.node("VAEDecode", samples=encoded, vae=vae).out(0)
+    fitted = graph.node("LightFusionFit", vae=vae, image=inputs["image_1"], size=inputs["size"], **mask)
+    return fitted, graph.node("VAEEncode", pixels=fitted.out(0), vae=vae).out(0)
 
 
 def _sampler(graph: GraphBuilder, inputs: Mapping[str, Any], encoded: Node, latent: Link, shift: float) -> Node:
