@@ -15,13 +15,13 @@ import geometry
 import numpy as np
 import pytest
 from chromium import Chromium
+from driving import made_for
 from editor import SCREENSHOTS, VUE, Editor, change_settings
 from host import LOAD_FAILURE, Server
 from PIL import Image
 
 from lightfusion_core.shapes.judge import read
 from tools.comfyui import NONE_FOUND, PACK, PACK_NAME, Checkout, checkouts, numbers
-from tools.workflows.catalogue import WORKFLOWS as GRAPHS
 
 pytestmark = [pytest.mark.browser, pytest.mark.comfy]
 WORKFLOWS = PACK / "workflows"
@@ -146,9 +146,7 @@ def pictures(editor: Editor, node: int) -> bool:
 def test_workflow_opens(editor: Editor, file: Path) -> None:
     """A red node, a complaint in the console or on the page, a node that leaves its frame: before a run and after
     it."""
-    needed = GRAPHS[file.stem]().comfyui
-    if numbers(editor.name.partition("-")[0]) < numbers(needed):
-        pytest.skip(f"{file.stem} is made for ComfyUI {needed} and newer")
+    made_for(file.stem, numbers(editor.name.partition("-")[0]))
     before = len(editor.page.errors)
     load(editor, file.stem, steps=2)
     for when in ("opened", "ran"):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import struct
 import time
 from collections.abc import Callable
@@ -11,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from headers import rewritten
-from tiny import write_model
 
 from lightfusion_core import LightFusion, LightFusionError
 from lightfusion_core.checkpoints.convert import Converter
@@ -21,16 +19,6 @@ from lightfusion_core.config_json import config_to_json
 
 SECONDS = 5
 """Each takes far less; a busy machine may need more."""
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("whole"))
-
-
-@pytest.fixture
-def model(whole: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(whole, tmp_path / "model"))
 
 
 def refused(model: Path, *said: str) -> None:

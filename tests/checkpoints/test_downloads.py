@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,7 +10,6 @@ import pytest
 import torch
 from checkpoint_layouts import golden, write
 from safetensors.torch import load_file, save_file
-from tiny import write_model
 
 from lightfusion_core import CheckpointError, ConfigError, LightFusion, LightFusionError
 from lightfusion_core.checkpoints.convert import Converter
@@ -19,16 +17,6 @@ from lightfusion_core.checkpoints.report import inspect
 
 POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 16\n"
 PAGE = b"\n<!DOCTYPE html>\n<html><head><title>Sign in</title></head></html>\n" * 20
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("whole"))
-
-
-@pytest.fixture
-def model(whole: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(whole, tmp_path / "model"))
 
 
 def refusal(model: Path, *said: str, kind: type[LightFusionError] = CheckpointError) -> None:

@@ -11,23 +11,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny import write_model
 
 from lightfusion_core import CheckpointError, LightFusion
 from lightfusion_core.checkpoints.reader import Checkpoint
 from lightfusion_core.checkpoints.report import inspect
 
 HASH = "0123456789abcdef"
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("whole"))
-
-
-@pytest.fixture
-def model(whole: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(whole, tmp_path / "model"))
 
 
 def cache_of(model: Path, place: Path, commit: str = HASH) -> Path:

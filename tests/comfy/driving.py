@@ -9,6 +9,16 @@ from graphs import node
 from host import Client, Graph, Result
 from PIL import Image
 
+from tools.comfyui import numbers
+from tools.workflows.catalogue import WORKFLOWS
+
+
+def made_for(name: str, served: tuple[int, ...]) -> None:
+    """Skip a workflow of nodes that a server's version has in another form."""
+    wanted = WORKFLOWS[name]().comfyui
+    if served < numbers(wanted):
+        pytest.skip(f"{name} is made for ComfyUI {wanted} and newer")
+
 
 def run(client: Client, graph: Graph) -> Result:
     """Run a graph that must succeed."""

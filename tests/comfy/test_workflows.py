@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from driving import made_for
 from host import EXAMPLE, PACK, PACK_NAME, Client, Result, Server
 from numpy.typing import NDArray
 from PIL import Image
@@ -185,18 +186,11 @@ def as_the_frontend_sends(ui: dict[str, Any], known: dict[str, Any]) -> dict[str
     return graph
 
 
-def needs(server: Server, name: str) -> None:
-    """Skip a workflow of nodes that a server's version has in another form."""
-    wanted = WORKFLOWS[name]().comfyui
-    if server.checkout.numbers < numbers(wanted):
-        pytest.skip(f"{name} is made for ComfyUI {wanted} and newer")
-
-
 @pytest.mark.comfy
 @pytest.mark.parametrize("name", NAMES)
 def test_both_formats_mean_the_same(client: Client, name: str) -> None:
     """Values go to widgets by their order alone: one too many, and the seed becomes the number of steps."""
-    needs(client.server, name)
+    made_for(name, client.server.checkout.numbers)
     assert as_the_frontend_sends(ui_of(name), client.object_info()) == api_of(name)
 
 
@@ -204,7 +198,7 @@ def test_both_formats_mean_the_same(client: Client, name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_choices_are_offered(client: Client, name: str) -> None:
     """A list's value that the server does not offer is a red widget."""
-    needs(client.server, name)
+    made_for(name, client.server.checkout.numbers)
     known = client.object_info()
     for node in api_of(name).values():
         spec = known[node["class_type"]]["input"]
@@ -243,7 +237,7 @@ class Gallery:
         self.results: dict[str, Result] = {}
 
     def result(self, name: str) -> Result:
-        needs(self.client.server, name)
+        made_for(name, self.client.server.checkout.numbers)
         if name not in self.results:
             self.results[name] = self.client.run(api_of(name))
         result = self.results[name]
