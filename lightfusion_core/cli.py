@@ -135,13 +135,7 @@ def _add_edit(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("image", help="the picture to change")
     parser.add_argument("prompt", metavar="instruction", type=_text, help="what to change")
     add = parser.add_argument_group("editing").add_argument
-    add(
-        "--reference",
-        action="append",
-        default=[],
-        metavar="IMAGE",
-        help="a further picture to use; repeatable",
-    )
+    add("--reference", action="append", default=[], metavar="IMAGE", help="a further picture to use; repeatable")
     add(
         "--mask",
         metavar="IMAGE",
@@ -215,11 +209,7 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     )
     add("--understanding-from", metavar="PATH", help="take the understanding side from this Qwen2.5-VL")
     add("--vae", metavar="PATH", help="take the VAE from this Wan2.2 VAE")
-    add(
-        "--tokenizer",
-        metavar="PATH",
-        help="a tokenizer.json, or a folder with it or with vocab.json and merges.txt",
-    )
+    add("--tokenizer", metavar="PATH", help="a tokenizer.json, or a folder with it or with vocab.json and merges.txt")
     add(
         "--measure",
         choices=("sample", "all"),
@@ -252,12 +242,7 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
 def _add_measuring(parser: argparse.ArgumentParser, subject: str) -> None:
     rounds, model = (15, "bench") if subject == "step" else (5, "7b-5b" if subject == "gpu" else "bench")
     add = parser.add_argument_group("measuring").add_argument
-    add(
-        "--preset",
-        default=model,
-        metavar="NAME",
-        help="random weights: bench, 7b-5b, nano, tiny (%(default)s)",
-    )
+    add("--preset", default=model, metavar="NAME", help="random weights: bench, 7b-5b, nano, tiny (%(default)s)")
     if subject == "load":
         add("--model", metavar="PATH", help="load this file or folder instead of random weights")
     add("--size", type=int, metavar="PIXELS", help="side of the picture (default: the preset's)")
@@ -284,13 +269,7 @@ def _add_shapes(parser: argparse.ArgumentParser) -> None:
     _add_guidance_every(add)
     _add_model_parts(parser)
     add = parser.add_argument_group("output").add_argument
-    add(
-        "-o",
-        "--output",
-        default="output/bench.png",
-        metavar="FILE",
-        help="a sheet of pictures (default: %(default)s)",
-    )
+    add("-o", "--output", default="output/bench.png", metavar="FILE", help="a sheet of pictures (default: %(default)s)")
     add("--json", metavar="FILE", help="write the scores, 0 to 1, to this file")
     add("--quiet", action="store_true", help="no progress and no notes on stderr")
     parser.set_defaults(run=bench_shapes, parser=parser)
@@ -298,12 +277,7 @@ def _add_shapes(parser: argparse.ArgumentParser) -> None:
 
 def _add_drawing(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("drawing, by default as the model was published").add_argument
-    add(
-        "-o",
-        "--output",
-        metavar="FILE",
-        help="a .png file or a folder (default: in output/, named by the prompt)",
-    )
+    add("-o", "--output", metavar="FILE", help="a .png file or a folder (default: in output/, named by the prompt)")
     add("--width", type=int, metavar="PIXELS")
     add("--height", type=int, metavar="PIXELS")
     add("--seed", type=_seed, default=0, help="picture k of a batch has seed + k (default: 0)")
@@ -340,19 +314,10 @@ def _add_model(parser: argparse.ArgumentParser) -> None:
 
 def _add_model_parts(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("model").add_argument
-    add(
-        "--model",
-        default="nano",
-        metavar="PATH",
-        help="a file, an index of shards, a folder, or nano (default)",
-    )
+    add("--model", default="nano", metavar="PATH", help="a file, an index of shards, a folder, or nano (default)")
     add("--understanding", metavar="PATH", help="take the understanding side from this Qwen2.5-VL")
     add("--vae", metavar="PATH", help="take the VAE from this Wan2.2 VAE")
-    add(
-        "--tokenizer",
-        metavar="PATH",
-        help="a tokenizer.json, or a folder with it or with vocab.json and merges.txt",
-    )
+    add("--tokenizer", metavar="PATH", help="a tokenizer.json, or a folder with it or with vocab.json and merges.txt")
     add("--device", metavar="NAME", help="cpu, cuda, mps (default: a GPU where there is one)")
     add(
         "--dtype",

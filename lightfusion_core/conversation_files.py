@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from .pipeline import LightFusion
 
-__all__ = ["LIST", "load", "save"]
+__all__ = ["LIST", "load", "picture_name", "save"]
 
 LIST = "conversation.json"
 _FORMAT, _VERSION = "lightfusion conversation", 1
@@ -81,6 +81,11 @@ def load(folder: str | Path, model: LightFusion, *, other_model: bool = False) -
     talk._turns += [_turn(folder, number, one) for number, one in enumerate(listed["turns"], 1)]
     talk.go_to(listed["head"])
     return talk
+
+
+def picture_name(turn: Turn) -> str:
+    """The file in the folder that holds what a turn drew."""
+    return f"turn-{turn.number:03}.png"
 
 
 def _listed(folder: Path) -> dict[str, Any]:
@@ -144,7 +149,7 @@ def _is_number(value: Any) -> TypeGuard[int]:
 def _files(turn: Turn) -> dict[str, Image]:
     """A turn's pictures by their files' names."""
     files = {f"turn-{turn.number:03}-given-{k}.png": picture for k, picture in enumerate(turn.given, 1)}
-    return files if turn.picture is None else {**files, f"turn-{turn.number:03}.png": turn.picture}
+    return files if turn.picture is None else {**files, picture_name(turn): turn.picture}
 
 
 def _as_json(turn: Turn) -> dict[str, Any]:

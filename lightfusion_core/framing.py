@@ -18,6 +18,7 @@ from torch import Tensor
 from .config import SizeRule
 from .errors import InputError
 from .images import check_aspect, padded_levels, resized_size
+from .keeping import larger
 
 __all__ = ["CONTEXT", "Box", "Part", "box_around", "check_edges", "fade_of", "feathered"]
 
@@ -174,10 +175,5 @@ def feathered(mask: Tensor, pixels: int) -> Tensor:
     weight, left = torch.zeros_like(mask), mask.float()
     for _ in range(pixels):
         weight = weight + left
-        left = _smaller(left)
+        left = -larger(-left[None, None])[0, 0]  # what lies beyond the picture's edges counts as the mask's own
     return torch.minimum(mask, (weight + left) / (pixels + 1)) if pixels else mask
-
-
-def _smaller(mask: Tensor) -> Tensor:
-    planes = -mask[None, None]  # what lies beyond the picture's edges counts as the mask's own
-    return -torch.maximum(F.max_pool2d(planes, (3, 1), 1, (1, 0)), F.max_pool2d(planes, (1, 3), 1, (0, 1)))[0, 0]

@@ -15,7 +15,7 @@ from torch import Tensor
 from .errors import InputError
 from .images import Placement, restore
 
-__all__ = ["changed", "is_whole", "mask_image", "matched", "resized", "restored"]
+__all__ = ["changed", "is_whole", "larger", "mask_image", "matched", "resized", "restored"]
 
 _CLEAR = 20 / 255
 """A change has a place that differs by so much, in any channel,"""
@@ -172,16 +172,16 @@ def _feathered(region: Tensor) -> Tensor:
     grow, feather = max(2, side // 60), max(1, side // 120)
     grown = region
     for _ in range(grow):
-        grown = _larger(grown)
+        grown = larger(grown)
     mask = grown
     for step in range(1, feather + 1):
-        grown = _larger(grown)
+        grown = larger(grown)
         mask = torch.maximum(mask, grown * (1 - step / (feather + 1)))
     return mask
 
 
-def _larger(region: Tensor) -> Tensor:
-    """A region one pixel larger, up, down, left and right; not at its corners, which would grow too far."""
+def larger(region: Tensor) -> Tensor:
+    """A region (1, 1, h, w) one pixel larger, up, down, left and right; not at its corners, which would go too far."""
     up_and_down, across = F.max_pool2d(region, (3, 1), 1, (1, 0)), F.max_pool2d(region, (1, 3), 1, (0, 1))
     return torch.maximum(up_and_down, across)
 

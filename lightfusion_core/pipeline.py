@@ -34,7 +34,7 @@ from .sampling.skipping import Passes
 from .sampling.solvers import OnStep
 from .turns import Turn
 from .understanding.answer import CHAT, THINK_SYSTEM, Answerer, BoundedWriter, Decoding, open_writer
-from .understanding.chat import USER, Message
+from .understanding.chat import Message, check_answerable
 from .understanding.encoder import Encoder
 from .understanding.tokenizer import Tokenizer
 from .understanding.tower import UnderstandingTower
@@ -468,8 +468,7 @@ class LightFusion:
         return found
 
     def _messages(self, messages: Sequence[Message[Picture]]) -> list[Message[Reference]]:
-        if not messages or messages[-1].role != USER:
-            raise InputError("A chat that is to be answered ends with a message of the user.")
+        check_answerable(messages)
         prepared = [tuple(self._seen(picture) for picture in message.pictures) for message in messages]
         return [
             Message(message.role, message.text, pictures) for message, pictures in zip(messages, prepared, strict=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 from argparse import Namespace
 from importlib import import_module
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ..errors import InputError
 from .console import progress
 from .request import device_of
-from .result import check_report, say
+from .result import check_file, say
 
 if TYPE_CHECKING:
     from ..bench.report import Report
@@ -67,7 +68,7 @@ def settings_of(arguments: Namespace) -> Settings:
             raise InputError(f"--{name} must be at least {3 if name == 'prompt' else 1}, found {value}.")
     for report in (arguments.json, arguments.plot):
         if report:
-            check_report(report)
+            check_file(Path(report))
     if arguments.plot:
         plotting()
     most = 4 * (os.cpu_count() or 1)

@@ -7,11 +7,12 @@ import time
 from argparse import Namespace
 from dataclasses import asdict
 from importlib.util import find_spec
+from pathlib import Path
 
 from ..errors import InputError
 from .console import progress
 from .request import Drawing, describe_model, load
-from .result import check_output, check_report, png_name
+from .result import check_file, check_output, png_name
 
 _COLUMNS = 8
 
@@ -29,7 +30,11 @@ def bench_shapes(arguments: Namespace) -> int:
 
     drawing = Drawing(arguments)
     check_output(arguments.output)
-    file, scores = png_name(arguments.output), arguments.json and check_report(arguments.json, makes_folder=False)
+    file, scores = png_name(arguments.output), arguments.json and Path(arguments.json)
+    if scores:
+        check_file(scores)
+        if not scores.absolute().parent.is_dir():
+            raise InputError(f"{scores}: expected a file in a folder that exists, found no {scores.parent}; make it.")
     model, _ = load(arguments)
     start = time.perf_counter()
     sampling, guidance = drawing.sampling(model.config), drawing.guidance(model.config)

@@ -156,8 +156,10 @@ def _drawing(session: _Session, kind: str) -> Iterator[OnStep]:
 
 def _show(session: _Session, turn: Turn) -> None:
     """Save the turn, and say what came of it."""
+    from ..conversation_files import picture_name
+
     _save(session)
-    file = None if turn.picture is None else str(session.folder / f"turn-{turn.number:03}.png")
+    file = None if turn.picture is None else str(session.folder / picture_name(turn))
     if session.arguments.json:
         told = {"turn": turn.number, "kind": turn.kind, "text": turn.text, "picture": file, "answer": turn.answer}
         say(json.dumps({**told, "settings": dict(turn.settings)}))

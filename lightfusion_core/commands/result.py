@@ -93,17 +93,6 @@ def check_file(file: Path) -> None:
     raise InputError(f"{file}: expected a file name to save to, found {found}.")
 
 
-def check_report(name: str, makes_folder: bool = True) -> Path:
-    """A file that a report is written to in the end, as a path; raises as `check_output`, and for a folder that is not
-    there where none is made."""
-    file = Path(name)
-    check_file(file)
-    if not makes_folder and not file.absolute().parent.is_dir():
-        raise InputError(f"{file}: expected a file in a folder that exists, found no {file.parent}; make it.")
-    _check_folder(file.absolute().parent)
-    return file
-
-
 def _check_folder(folder: Path) -> None:
     try:
         there = next(path for path in (folder, *folder.absolute().parents) if path.exists())

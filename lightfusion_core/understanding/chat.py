@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Generic, TypeAlias, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
 
@@ -40,6 +40,12 @@ class Message(Generic[PictureType]):
     def __post_init__(self) -> None:
         if self.role not in (USER, ASSISTANT):
             raise InputError(f'A message is of "user" or "assistant", found {self.role!r}.')
+
+
+def check_answerable(messages: Sequence[Message[Any]]) -> None:
+    """Raises InputError where there is no message of the user to answer."""
+    if not messages or messages[-1].role != USER:
+        raise InputError("A chat that is to be answered ends with a message of the user.")
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -115,8 +121,7 @@ class ChatReader:
         return messages[first:]
 
     def _chunks(self, messages: Sequence[Message[Reference]]) -> tuple[list[Chunk], list[int]]:
-        if not messages or messages[-1].role != USER:
-            raise InputError("A chat that is to be answered ends with a message of the user.")
+        check_answerable(messages)
         chunks: list[Chunk] = [tuple(self._opening(messages[0].role))]
         ids: list[int] = []
         for message, after in zip(messages, [*messages[1:], None], strict=True):
@@ -133,7 +138,7 @@ class ChatReader:
 
     def _tokens(self, message: Message[Reference]) -> tuple[int, list[int]]:
         """How many tokens a message's text with its frame takes, and each of its pictures."""
-        side = self.encoder.config.vision.patch_size * self.encoder.config.vision.spatial_merge_size
+        side = self.encoder.config.vision.token_size
         seen = [one.vit_pixels.shape for one in message.pictures if one.vit_pixels is not None]
         text = len(self.tokenizer.encode(message.text, literal=True)) + len(self._turn(message.role))
         return text, [2 + (height // side) * (width // side) for _, height, width in seen]

@@ -68,15 +68,8 @@ def read_kind(name: str, info: dict[str, Any], comfyui: str) -> Kind:
             _read_input(key, info["input"][group][key], group == "optional", ours) for key in order.get(group, ())
         ]
     outputs = tuple(zip(info["output_name"], info["output"], strict=True))
-    return Kind(
-        name,
-        info["display_name"] or name,
-        comfyui,
-        ours,
-        ours or bool(info.get("experimental")),
-        tuple(inputs),
-        outputs,
-    )
+    badge = ours or bool(info.get("experimental"))
+    return Kind(name, info["display_name"] or name, comfyui, ours, badge, tuple(inputs), outputs)
 
 
 def is_controlled(name: str, kind: str, options: Mapping[str, Any]) -> bool:

@@ -16,8 +16,8 @@ def train_a_lora() -> Graph:
         "processor. *Without* and *With the LoRA* draw the same prompt from the same seed. The file goes to "
         "**output/loras**; move it to **models/loras** and any LoRA loader takes it.",
         "Your own pictures: *Load Image Dataset from Folder* and *Make Training Dataset* take the place of the green "
-        "frame and the caption. For the large "
-        "model go back to the defaults of *Train LoRA* (rate 0.0005, *bf16*) and turn *gradient checkpointing* on.",
+        "frame and the caption. For the large model go back to the defaults of *Train LoRA* (rate 0.0005, *bf16*) and "
+        "turn *gradient checkpointing* on.",
     )
     shown = encode(
         graph, model, "a purple circle on a light green background", "What the ten pictures show", batch_size=10
