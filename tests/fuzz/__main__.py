@@ -1,6 +1,6 @@
-"""Damage many model files, and say what came of it.
+"""Damage many model files, or run many odd command lines, and say what came of it.
 
-    python -m fuzz KIND COUNT [--first SEED]      (in tests/)
+    python -m fuzz KIND COUNT [--first SEED] [--user]      (in tests/)
 
 Batches run in children, so that one that ends a process is noticed. Exit status 1 where anything was wrong.
 """
@@ -13,29 +13,34 @@ import pickle
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
 
+from .commanding import Commander
 from .judging import KINDS, Figures, Judge
 
 BATCH = 100
+COMMANDS = "commands"
 
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("kind", choices=KINDS)
+    parser.add_argument("kind", choices=(*KINDS, COMMANDS))
     parser.add_argument("count", type=int)
     parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--user", action="store_true", help="run command lines as a normal user")
     options = parser.parse_args()
     torch.set_num_threads(1)
     with tempfile.TemporaryDirectory(dir="/dev/shm" if os.access("/dev/shm", os.W_OK) else None) as base:
         os.environ["XDG_CACHE_HOME"] = f"{base}/cache"
-        judge, figures = Judge(Path(base)), Figures()
+        run, figures = _runner(options.kind, Path(base), options.user), Figures()
         end = options.first + options.count
         try:
             for first in range(options.first, end, BATCH):
-                figures.add(_batch(judge, options.kind, range(first, min(first + BATCH, end))))
+                figures.add(_batch(run, options.kind, range(first, min(first + BATCH, end))))
         except KeyboardInterrupt:  # what was done until then counts
             end = first
     done = end - options.first
@@ -44,13 +49,17 @@ def main() -> int:
     return 1 if figures.wrong else 0
 
 
-def _batch(judge: Judge, kind: str, seeds: range) -> Figures:
+def _runner(kind: str, base: Path, user: bool) -> Callable[[range], Figures]:
+    return Commander(base, user).run if kind == COMMANDS else partial(Judge(base).run, kind)
+
+
+def _batch(run: Callable[[range], Figures], kind: str, seeds: range) -> Figures:
     reading, writing = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             with os.fdopen(writing, "wb") as pipe:
-                pickle.dump(judge.run(kind, seeds), pipe)
+                pickle.dump(run(seeds), pipe)
         except BaseException:
             traceback.print_exc()
             os._exit(1)  # and never on in what is the parent's
