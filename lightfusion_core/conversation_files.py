@@ -96,8 +96,8 @@ def _listed(folder: Path) -> dict[str, Any]:
     except (OSError, LightFusionError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"{folder}: expected a conversation's folder with {LIST}, found: {reason}; give the folder that it was "
-            "saved to."
+            f"{folder}: expected a conversation's folder with {LIST}, found: {reason.rstrip('.')}; give the folder "
+            "that it was saved to."
         ) from None
     except ValueError:
         raise _damaged(file, "it is no whole JSON") from None

@@ -124,9 +124,12 @@ def _file(folder: str, name: str) -> Path | None:
 
 
 def _place(folder: str) -> str:
-    """The folder to put a model into: the first of the registered ones that is there."""
+    """The folder to put a model into: the first of the registered ones that is there, but never one of the output's,
+    which the host registers for what its nodes save."""
     registered = folder_paths.get_folder_paths(folder)
-    return next(filter(os.path.isdir, registered), registered[0])
+    saved = os.path.join(os.path.abspath(folder_paths.get_output_directory()), "")
+    there = (path for path in registered if os.path.isdir(path) and not os.path.abspath(path).startswith(saved))
+    return next(there, registered[0])
 
 
 def _is_below(root: str, name: str) -> bool:
