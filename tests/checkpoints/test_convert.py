@@ -258,6 +258,7 @@ def test_a_generation_side_alone_is_converted_again(plain: Path, tmp_path: Path)
     assert list(done.files) == ["generation.safetensors"]
 
 
+@pytest.mark.slow
 def test_memory_does_not_grow_with_the_tensors(tmp_path: Path) -> None:
     """Guards the pieces: a matrix of 256 MB passes through in less than 1.2 times that (in one process of its own,
     where reading whole tensors, or mapping the file, takes several times it)."""

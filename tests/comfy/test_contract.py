@@ -37,6 +37,10 @@ def newest() -> Library:
     return read_library([HOSTS[0].path])
 
 
+def _slow(*rows: tuple[object, ...]) -> list[object]:
+    return [pytest.param(*row, marks=pytest.mark.slow) for row in rows]
+
+
 @pytest.mark.parametrize("host", _hosts())
 def test_the_host_gets_what_it_asks_for(host: Checkout) -> None:
     """Everything that this version's sources read of our objects and call on them, and all that we use of it."""
@@ -48,6 +52,7 @@ def test_the_host_gets_what_it_asks_for(host: Checkout) -> None:
     ("file", "text", "instead", "missed"),
     [
         ("nodes.native.vae", "super().__init__(sd={})", "pass", {"VAE.format_encoded", "VAE.handles_tiling"}),
+        *_slow(
         ("nodes.native.clip", "def set_clip_options(", "def other(", {"text encoder.set_clip_options"}),
         ("nodes.native.clip", "clip.tokenizer_options = {}", "pass", {"CLIP.tokenizer_options"}),
         ("nodes.native.clip", ".dtypes = ", ".kinds = ", {"text encoder.dtypes"}),
@@ -58,6 +63,7 @@ def test_the_host_gets_what_it_asks_for(host: Checkout) -> None:
         ("nodes.native.model", "super().__init__(settings", "print(settings", {"model.model_sampling"}),
         ("nodes.native.model", "comfy.ops.disable_weight_init", "comfy.ops.gone", {"comfy.ops.gone"}),
         ("nodes.native.scaled", "convert_weight(self, weight:", "convert_weight(self, w:", {"scaled layer.convert"}),
+        ),
     ],
 )  # fmt: skip
 def test_what_is_taken_away_is_missed(newest: Library, file: str, text: str, instead: str, missed: set[str]) -> None:

@@ -130,6 +130,7 @@ def own_model(tmp_path) -> LightFusion:
     return make_model(tmp_path / "own", vae=False)
 
 
+@pytest.mark.slow
 def test_all_blocks_share_a_graph_and_a_new_shape_makes_one_more(own_model: LightFusion) -> None:
     """Guards the time that compiling takes: three graphs for the step and two more for the reference's pass
     (whose batch is another), however deep the model; then nothing until the shape changes."""
