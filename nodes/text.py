@@ -51,20 +51,33 @@ class LightFusionAsk(io.ComfyNode):
                     tooltip="chat: the understanding model's own template. reference: the published script's. "
                     "automatic: reference for a model whose sides are coupled, else chat.",
                 )),
+                io.String.Input(
+                    "history", optional=True, force_input=True,
+                    tooltip="What was said before, as another Ask gives it: the question goes on from there, in the "
+                    "manner chat. A picture that it has shown is not read again.",
+                ),
             ],
-            outputs=[io.String.Output("answer", display_name="answer")],
+            outputs=[
+                io.String.Output("answer", display_name="answer"),
+                io.String.Output(
+                    "history_out", display_name="history",
+                    tooltip="What was said so far, this question and its answer last; for another Ask, or to be saved.",
+                ),
+            ],
             is_output_node=True,
         )  # fmt: skip
 
     @classmethod
-    def execute(cls, clip, question, length, temperature, seed, manner=AUTOMATIC, **images) -> io.NodeOutput:
+    def execute(
+        cls, clip, question, length, temperature, seed, manner=AUTOMATIC, history="", **images
+    ) -> io.NodeOutput:
         from ..lightfusion_core.understanding.answer import Decoding
         from .native import showing
         from .native.answering import ask
 
         decoding, pictures = Decoding(length, temperature, seed), given_images(images)
-        answer = ask(clip, question, pictures, None if manner == AUTOMATIC else manner, decoding)
-        return io.NodeOutput(answer, ui=showing.of_text(answer))
+        answer, said = ask(clip, question, pictures, None if manner == AUTOMATIC else manner, decoding, history)
+        return io.NodeOutput(answer, said, ui=showing.of_text(answer))
 
 
 class LightFusionThink(io.ComfyNode):

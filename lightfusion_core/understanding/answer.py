@@ -336,7 +336,7 @@ class Answerer:
 
         Images come first in the user's turn. Everything is causal, ViT tokens too.
         """
-        prefix, start = self.reader.read(self._within([*history, Message(USER, question, tuple(references))]))
+        prefix, start = self.reader.read(self.within([*history, Message(USER, question, tuple(references))]))
         return FrozenWriter(self._vlm, prefix), start
 
     @torch.no_grad()
@@ -347,7 +347,7 @@ class Answerer:
             InputError: more than the model's positions hold.
             CapabilityError: the model came without `lm_head`.
         """
-        prefix, start = self.reader.read(self._within(messages))
+        prefix, start = self.reader.read(self.within(messages))
         opened = FrozenWriter(self._vlm, prefix)
         first, found = opened(start), []
         for text in continuations:
@@ -359,8 +359,8 @@ class Answerer:
             found.append(total / len(ids))
         return found
 
-    def _within(self, messages: Sequence[Message[Reference]]) -> Sequence[Message[Reference]]:
-        """A chat that leaves room for an answer; of one question alone, all."""
+    def within(self, messages: Sequence[Message[Reference]]) -> Sequence[Message[Reference]]:
+        """What is read of a chat, so that there is room for an answer; of one question alone, all."""
         positions = self.encoder.config.text.max_position_embeddings
         bound = min(CHAT_BOUND, positions - min(_ANSWER, positions // 4))
         return self.reader.fitting(messages, bound) if len(messages) > 1 else messages

@@ -213,6 +213,25 @@ def test_another_question_does_not_look_again(client: Client) -> None:
     assert [passes[result.prompt] for result in results] == [5, 2]
 
 
+def test_a_chain_of_questions_looks_once(client: Client) -> None:
+    """History from node to node in one graph; a history that was saved as text is the same."""
+    count(client, "start")
+    graph = ask_graph(length=2, image_1=["image", 0])
+    graph["image"] = picture(client, "talked.png")
+    more = {"length": 2, "temperature": 0.0, "seed": 3}
+    graph["next"] = node(
+        "LightFusionAsk", clip=["load", 1], question="And what is behind it?", history=[ASK, 1], **more
+    )
+    graph["last"] = node("LightFusionAsk", clip=["load", 1], question="And?", history=["next", 1], **more)
+    graph["shown"] = node("PreviewAny", source=["next", 1])
+    chained = run(client, graph)
+    assert count(client, "read")[chained.prompt]["pictures"] == 1
+    (saved,) = chained.outputs["shown"]["text"]
+    alone = {"load": graph["load"], "last": graph["last"]}
+    alone["last"]["inputs"]["history"] = saved
+    assert run(client, alone).outputs["last"]["text"] == chained.outputs["last"]["text"]
+
+
 def test_a_cancelled_answer_leaves_everything_usable(client: Client) -> None:
     """A cancel that is swallowed is shown as an answer."""
     before = run(client, ask_graph()).outputs[ASK]["text"]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import comfy.model_management
+import folder_paths
 import torch
 from harness import engine, live_tensors, load, load_again, node, offloaded, pack, raised, weight_budget
 from server import PromptServer
@@ -17,7 +20,10 @@ from torch import Tensor
 import nodes
 
 QUESTION, PROMPT = "What is it?", "a red star"
+SHORT, HOT = 4, 2.0
+"""Tokens of an answer that leaves the tiny models room for more, and a temperature at which it varies."""
 DECODING = {"length": 24, "temperature": 0.8, "seed": 3}
+BRIEFLY = {"length": SHORT, "temperature": HOT}
 
 
 def pictures(frames: int = 2) -> Tensor:
@@ -168,6 +174,113 @@ def check_another_question_does_not_look_again() -> None:
     assert ask(clip=patched, image_1=image) != first
     assert len(looked) == 2
     assert ask(clip=clip, image_1=image) == first
+
+
+def talk(name: str = "tiny/", **inputs: Any) -> tuple[str, str]:
+    """Answer and history of an Ask node."""
+    clip = inputs.pop("clip", None) or load(name)[1]
+    return node("LightFusionAsk", clip=clip, **{"question": QUESTION, **DECODING, **BRIEFLY, **inputs})
+
+
+def check_a_history_is_gone_on_with() -> dict[str, int]:
+    """Three questions in a row say what the engine's chat says, and read each picture once: one that is wired again,
+    too. A coupled model goes on in the manner of a chat."""
+    found = {}
+    for name in ("tiny", "coupled"):
+        core, images, decoding = _engine(name)
+        decoding = replace(decoding, max_tokens=SHORT, temperature=HOT)
+        chat = pack("lightfusion_core.understanding.chat")
+        clip = load_again(f"{name}/")[1]
+        looked = _counted_looks(clip)
+        answer, history = talk(clip=clip, image_1=pictures(1), manner="chat")
+        said = [chat.Message("user", QUESTION, tuple(images[:1])), chat.Message("assistant", answer.strip())]
+        for question, more, count in (
+            ("And now?", {"image_1": pictures(1)}, 1),
+            ("And it?", {"image_2": pictures()}, 2),
+        ):
+            answer, history = talk(clip=clip, question=question, history=history, **more)
+            new = tuple(images[1:]) if "image_2" in more else ()
+            asked = chat.Message("user", question, new)
+            assert answer == "".join(core.chat([*said, asked], decoding=decoding)), (name, question)
+            said += [asked, chat.Message("assistant", answer.strip())]
+            assert len(looked) == count, (name, question, looked)
+        assert answer != talk(clip=clip, question=question, image_2=pictures(), manner="chat")[0], "it forgot"
+        found[name] = len(history)
+    return found
+
+
+def _counted_looks(clip: Any) -> list[int]:
+    tower, looked = clip.cond_stage_model.tower, []
+    see = tower.see
+    tower.see = lambda *args: looked.append(1) or see(*args)
+    return looked
+
+
+def check_a_history_whose_pictures_are_gone_takes_them_again() -> None:
+    """The host empties its temporary folder: the history then says what it lacks, and takes the same picture wired
+    again; another one is no help. A file that holds another picture by now is none."""
+    history = talk(image_1=pictures(1))[1]
+    wanted = talk(question="And now?", history=history)
+    (kept,) = [file for file in Path(folder_paths.get_temp_directory()).glob("lightfusion_seen_*")
+               if file.stem.removeprefix("lightfusion_seen_") in history]  # fmt: skip
+    for spoil in (lambda: kept.write_bytes(kept.read_bytes()[:-40]), kept.unlink):
+        spoil()
+        for inputs in ({}, {"image_1": pictures()[1:]}):
+            told = raised(lambda inputs=inputs: talk(question="And now?", history=history, **inputs))
+            assert "1 of them are not at hand" in told and "give those pictures again" in told, told
+    assert talk(question="And now?", history=history, image_1=pictures(1)) == wanted
+    assert talk(question="And now?", history=history) == wanted, "the picture that was wired again is not kept"
+
+
+def check_what_is_no_history_is_refused_in_a_sentence() -> None:
+    """Texts of every kind can be wired, and files are cut off."""
+    history = talk()[1]
+    asked = {"question": "And now?"}
+    assert talk(history="", **asked)[0] == talk(history=" \n", **asked)[0] == ask(**BRIEFLY, **asked)
+    for strange in (
+        "a red star",
+        history[:-5],
+        "[1, 2]",
+        "{}",
+        history.replace('"version": 1', '"version": 9'),
+        history.replace("assistant", "user"),
+        history.replace("assistant", "system"),
+        "[" * 100_000,
+    ):
+        told = raised(lambda strange=strange: talk(history=strange, **asked))
+        assert "history" in told and "\n" not in told and len(told) < 400, told
+    assert "knows no history" in raised(lambda: talk(history=history, manner="reference"))
+    clip = load_again()[1]
+    model = clip.cond_stage_model
+    model.config = replace(model.config, tasks=("generate", "answer"))
+    assert "not trained to go on" in raised(lambda: talk(clip=clip, history=history))
+
+
+def check_a_history_longer_than_the_context_loses_its_oldest() -> None:
+    """It is answered from what is left, and the node says what was left out."""
+    history = pack("lightfusion_core.understanding.history")
+    message = pack("lightfusion_core.understanding.chat").Message
+    said = [message(role, f"{role} {k} " * 40) for k in range(200) for role in ("user", "assistant")]
+    with _messages() as sent, caught_texts() as told:
+        answer, out = talk(history=history.written_history(said))
+    assert len(history.read_history(out)) == 402 and answer
+    assert any("messages were left out" in text for text in told), told
+    with caught_texts() as told:
+        talk(history=talk()[1])
+    assert "".join(told) == "", told
+    assert sent
+
+
+@contextmanager
+def caught_texts() -> Iterator[list[str]]:
+    """What is shown on the running node."""
+    server, texts = PromptServer.instance, []
+    send = server.send_progress_text
+    server.send_progress_text = lambda text, *args, **options: texts.append(text)
+    try:
+        yield texts
+    finally:
+        server.send_progress_text = send
 
 
 def check_partly_loaded_clip_answers_the_same() -> None:
