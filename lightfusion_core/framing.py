@@ -53,7 +53,13 @@ class Part:
 
     @classmethod
     def of(
-        cls, size: tuple[int, int], mask: Tensor | None, edges: Sequence[int], context: float | None, rule: SizeRule
+        cls,
+        size: tuple[int, int],
+        mask: Tensor | None,
+        edges: Sequence[int],
+        context: float | None,
+        rule: SizeRule,
+        around: Tensor | None = None,
     ) -> Part:
         """The part of a picture of `size` (width, height).
 
@@ -61,6 +67,7 @@ class Part:
             mask: (H, W), 1 where the picture may change.
             edges: pixels to add at the left, top, right and bottom, to be filled.
             context, rule: see `box_around`.
+            around: (H, W), what the part lies around where that is more than the mask.
 
         Raises:
             InputError: edges or a context that cannot be.
@@ -71,7 +78,8 @@ class Part:
         if any(edges):
             inner = torch.zeros(size[1], size[0], dtype=torch.float32) if mask is None else mask.float().cpu()
             mask = F.pad(inner, (left, right, top, bottom), value=1.0)
-        box = None if mask is None else box_around(mask, context, rule)
+            around = None if around is None else F.pad(around.float().cpu(), (left, right, top, bottom), value=1.0)
+        box = None if mask is None else box_around(mask if around is None else around, context, rule)
         part = mask if mask is None or box is None else mask[box[1] : box[3], box[0] : box[2]]
         shown = part
         if part is not None and (box is not None or any(edges)):

@@ -28,6 +28,7 @@ __all__ = [
     "check_aspect",
     "fit",
     "fit_size",
+    "check_extent",
     "padded_levels",
     "resize",
     "resized_size",
@@ -60,6 +61,19 @@ def fit_size(width: int, height: int, config: ModelConfig) -> tuple[int, int]:
     if fitted != (width, height):
         log.warning("%dx%d is not a multiple of %d pixels: drawing %dx%d.", width, height, token, *fitted)
     return fitted[0], fitted[1]
+
+
+def check_extent(width: int, height: int, config: ModelConfig) -> None:
+    """Refuse a size, in pixels, that the model has no places for.
+
+    Raises:
+        InputError: a side is beyond them.
+    """
+    largest = config.max_extent * config.token_size
+    if max(config.rounded(width), config.rounded(height)) > largest:
+        raise InputError(
+            f"This model draws up to {largest} pixels a side, found {width}x{height}: draw smaller, and upscale."
+        )
 
 
 def check_aspect(width: int, height: int) -> None:

@@ -10,9 +10,9 @@ class LightFusionExtension(ComfyExtension):
     """The pack, as ComfyUI loads it."""
 
     async def get_node_list(self) -> list[type[io.ComfyNode]]:
-        from .edit import LightFusionEdit
+        from .edit import LightFusionEdit, LightFusionEdits
         from .encode import LightFusionEncode
-        from .fitting import LightFusionFit, LightFusionRestore
+        from .fitting import LightFusionCrop, LightFusionFit, LightFusionRestore
         from .latent import EmptyLightFusionLatent
         from .load import LoadLightFusion
         from .sampling import LightFusionGuider, LightFusionSampler, LightFusionScheduler, LightFusionSolver
@@ -27,6 +27,8 @@ class LightFusionExtension(ComfyExtension):
             LightFusionSolver,
             EmptyLightFusionLatent,
             LightFusionEdit,
+            LightFusionEdits,
+            LightFusionCrop,
             LightFusionFit,
             LightFusionRestore,
             LightFusionAsk,

@@ -1,13 +1,62 @@
-"""LightFusion Edit: a picture and an instruction to the edited picture, in the original's size."""
+"""LightFusion Edit and Edits: a picture and instructions to the edited picture, in the original's size."""
 
 from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .encode import IMAGES, image_inputs
-from .fitting import mask_input, size_input
-from .sampling import STEPS, cache_input, guidance_inputs
+from .encode import IMAGES, image_inputs, thinking_inputs
+from .fitting import COUNTING, SAME, mask_input, part_inputs, size_input
+from .sampling import DENOISE, SHIFT, STEPS, cache_input, guidance_inputs, solver_input
 from .schema import advanced, schema
+
+
+def edit_inputs(instruction: io.Input) -> list[io.Input]:
+    """What every edit takes, in the order that shared files count on."""
+    return [
+        io.Model.Input("model"),
+        io.Clip.Input("clip"),
+        io.Vae.Input("vae"),
+        io.Image.Input("image_1", tooltip="What is edited; a batch is edited frame by frame."),
+        instruction,
+        io.Int.Input(
+            "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
+            tooltip="Frame k of a batch is drawn with seed + k (see frame_seeds), and equals that single run.",
+        ),
+        io.Int.Input("steps", **STEPS),
+        *guidance_inputs(),
+        size_input(),
+        *image_inputs(IMAGES[1:]),
+        mask_input("Where the picture may change; all else comes back bit for bit. One mask for all frames, or one for "
+                   "each."),
+        cache_input(),
+        advanced(io.Boolean.Input(
+            "keep", default=True, optional=True,
+            tooltip="What the edit did not change comes back bit for bit, unless it changed the whole picture. With a "
+            "mask, colours are matched to what is outside of it.",
+        )),
+    ]  # fmt: skip
+
+
+def setting_inputs() -> list[io.Input]:
+    """What an edit leaves to the model where nothing is said."""
+    rows = [
+        io.String.Input(
+            "negative_prompt", multiline=True, default="", optional=True,
+            tooltip="What guidance leads away from. Empty: the one that the model was published with.",
+        ),
+        io.Float.Input(
+            "shift", optional=True,
+            **{**SHIFT, "default": 0.0, "min": 0.0, "tooltip": f"{SHIFT['tooltip']} 0: the model's own."},
+        ),
+        solver_input(optional=True),
+        io.Float.Input("denoise", optional=True, **{**DENOISE, "tooltip": "Less than 1 redraws the picture in part."}),
+        io.Combo.Input(
+            "frame_seeds", options=[COUNTING, SAME], default=COUNTING, optional=True,
+            tooltip="counting: frame k of a batch is drawn with seed + k. same: each with the seed, so that frames "
+            "that are alike stay alike.",
+        ),
+    ]  # fmt: skip
+    return [advanced(row) for row in rows]
 
 
 class LightFusionEdit(io.ComfyNode):
@@ -26,27 +75,12 @@ class LightFusionEdit(io.ComfyNode):
             description="Edits a picture by instruction and gives it back in its own size. It stands for Encode, "
             "Sampler, VAE Decode and Restore; only what a change touches is run again.",
             inputs=[
-                io.Model.Input("model"),
-                io.Clip.Input("clip"),
-                io.Vae.Input("vae"),
-                io.Image.Input("image_1", tooltip="What is edited; a batch is edited frame by frame."),
-                io.String.Input("instruction", multiline=True, default="", tooltip="Brackets in it give no weights."),
-                io.Int.Input(
-                    "seed", default=0, min=0, max=0xFFFFFFFFFFFFFFFF, control_after_generate=True,
-                    tooltip="Frame k of a batch is drawn with seed + k, and equals that single run.",
-                ),
-                io.Int.Input("steps", **STEPS),
-                *guidance_inputs(),
-                size_input(),
-                *image_inputs(IMAGES[1:]),
-                mask_input("Where the picture may change; all else comes back bit for bit. One mask for all frames, "
-                           "or one for each."),
-                cache_input(),
-                advanced(io.Boolean.Input(
-                    "keep", default=True, optional=True,
-                    tooltip="What the edit did not change comes back bit for bit, unless it changed the whole picture. "
-                    "With a mask, colours are matched to what is outside of it.",
+                *edit_inputs(io.String.Input(
+                    "instruction", multiline=True, default="", tooltip="Brackets in it give no weights."
                 )),
+                *map(advanced, part_inputs()),
+                *setting_inputs(),
+                *thinking_inputs(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -63,4 +97,40 @@ class LightFusionEdit(io.ComfyNode):
 
         inputs = links_or_values(cls.hidden.dynprompt, cls.hidden.unique_id, values)
         graph, *links = expand(inputs, values)
+        return io.NodeOutput(*links, expand=graph)
+
+
+class LightFusionEdits(io.ComfyNode):
+    """Stands for one Edit after another, so that the host's cache knows the steps that did not change."""
+
+    @classmethod
+    def define_schema(cls) -> io.Schema:
+        return schema(
+            node_id="LightFusionEdits",
+            search_aliases=["several edits", "multi-turn edit", "chain of edits", "steps", "conversation"],
+            display_name="LightFusion Edits",
+            category="LightFusion",
+            description="Edits a picture several times in a row: one instruction a line, each on what the one before "
+            "gave. Steps before the first changed line are not run again.",
+            inputs=[
+                *edit_inputs(io.String.Input(
+                    "instructions", multiline=True, default="", tooltip="One edit a line. Empty lines are passed over.",
+                )),
+                advanced(part_inputs()[0]),
+                *setting_inputs(),
+            ],
+            outputs=[
+                io.Image.Output("image", display_name="image", tooltip="After the last line."),
+                io.Image.Output("each", display_name="each", tooltip="After every line, in order, as one batch."),
+            ],
+            hidden=[io.Hidden.unique_id, io.Hidden.dynprompt],
+            enable_expand=True,
+        )  # fmt: skip
+
+    @classmethod
+    def execute(cls, **values) -> io.NodeOutput:
+        from .native.editing import expand_row, links_or_values
+
+        inputs = links_or_values(cls.hidden.dynprompt, cls.hidden.unique_id, values)
+        graph, *links = expand_row(inputs, values)
         return io.NodeOutput(*links, expand=graph)

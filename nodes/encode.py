@@ -19,6 +19,19 @@ def image_inputs(names: tuple[str, ...] = IMAGES) -> list[io.Input]:
     return [io.Image.Input(name, optional=True, tooltip=tooltip) for name in names]
 
 
+def thinking_inputs() -> list[io.Input]:
+    """The texts around a prompt that was thought over."""
+    system = io.String.Input(
+        "system", multiline=True, default="", optional=True,
+        tooltip="For think, then draw: the system text. With it, or a thought, the negative branch has no text.",
+    )  # fmt: skip
+    thought = io.String.Input(
+        "thought", multiline=True, default="", optional=True,
+        tooltip="For think, then draw: the thought that LightFusion Think wrote.",
+    )  # fmt: skip
+    return [advanced(system), advanced(thought)]
+
+
 def given_images(images: Mapping[str, Any]) -> list[Any]:
     """The IMAGE batches of the sockets that are wired, in order."""
     return [images[name] for name in IMAGES if images.get(name) is not None]
@@ -54,15 +67,7 @@ class LightFusionEncode(io.ComfyNode):
                 io.Int.Input("batch_size", default=1, min=1, max=4096, tooltip="How many pictures."),
                 io.Vae.Input("vae", optional=True, tooltip="Needed with reference pictures."),
                 *image_inputs(),
-                advanced(io.String.Input(
-                    "system", multiline=True, default="", optional=True,
-                    tooltip="For think, then draw: the system text. With it, or a thought, the negative branch has no "
-                    "text.",
-                )),
-                advanced(io.String.Input(
-                    "thought", multiline=True, default="", optional=True,
-                    tooltip="For think, then draw: the thought that LightFusion Think wrote.",
-                )),
+                *thinking_inputs(),
             ],
             outputs=[
                 io.Conditioning.Output("positive", display_name="positive"),

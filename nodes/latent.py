@@ -6,6 +6,7 @@ import torch
 from comfy_api.latest import io
 
 from ..lightfusion_core.errors import InputError
+from ..lightfusion_core.images import check_extent
 from .schema import schema
 
 
@@ -39,6 +40,7 @@ class EmptyLightFusionLatent(io.ComfyNode):
         if config is None or not hasattr(config, "vae"):
             raise InputError("This node takes a LightFusion model: wire the MODEL of Load LightFusion into it.")
         side, stride = config.defaults.size, config.vae.stride
+        check_extent(width or side, height or side, config)
         # a linked number knows nothing of a widget's step
         width, height = (config.rounded(given or side) for given in (width, height))
         shape = (batch_size, config.vae.z_dim, height // stride, width // stride)

@@ -11,11 +11,11 @@ from ..lightfusion_core.sampling.solvers import SOLVERS
 from .schema import advanced, schema
 
 STEPS = {"default": 50, "min": 1, "max": 1000, "tooltip": "How many steps; the reference takes 50."}
-_SHIFT = {
+SHIFT = {
     "default": 4.0, "min": 0.1, "max": 100.0, "step": 0.1,
     "tooltip": "Warps the schedule towards noise; the models are trained with 4.",
 }  # fmt: skip
-_DENOISE = {
+DENOISE = {
     "default": 1.0, "min": 0.01, "max": 1.0, "step": 0.01,
     "tooltip": "1 draws from noise alone; less redraws the given latent in part.",
 }  # fmt: skip
@@ -76,6 +76,11 @@ def skipping_inputs() -> list[io.Input]:
     return [cache_input(), advanced(every)]
 
 
+def solver_input(optional: bool = False) -> io.Input:
+    """One of the engine's solvers."""
+    return io.Combo.Input("solver", options=list(SOLVERS), default="unipc", optional=optional)
+
+
 def conditioning_inputs() -> list[io.Input]:
     """The three branches."""
     return [
@@ -122,9 +127,9 @@ class LightFusionSampler(io.ComfyNode):
                 ),
                 io.Int.Input("steps", **STEPS),
                 *guidance_inputs(),
-                io.Float.Input("shift", **_SHIFT),
-                io.Combo.Input("solver", options=list(SOLVERS), default="unipc"),
-                io.Float.Input("denoise", **_DENOISE),
+                io.Float.Input("shift", **SHIFT),
+                solver_input(),
+                io.Float.Input("denoise", **DENOISE),
                 *advanced_guidance_inputs(),
                 *skipping_inputs(),
             ],
@@ -184,8 +189,8 @@ class LightFusionScheduler(io.ComfyNode):
             description="The reference's exact schedule, for SamplerCustomAdvanced.",
             inputs=[
                 io.Int.Input("steps", **STEPS),
-                io.Float.Input("shift", **_SHIFT),
-                io.Float.Input("denoise", **_DENOISE),
+                io.Float.Input("shift", **SHIFT),
+                io.Float.Input("denoise", **DENOISE),
             ],
             outputs=[io.Sigmas.Output()],
         )
@@ -208,7 +213,7 @@ class LightFusionSolver(io.ComfyNode):
             display_name="LightFusion Solver",
             category="LightFusion/custom sampling",
             description="The reference's UniPC, or DPM++, Euler or Heun, for SamplerCustomAdvanced.",
-            inputs=[io.Combo.Input("solver", options=list(SOLVERS), default="unipc")],
+            inputs=[solver_input()],
             outputs=[io.Sampler.Output()],
         )
 

@@ -166,9 +166,15 @@ class BoundedWriter(Protocol):
     def __call__(self, ids: Sequence[int]) -> Tensor: ...
 
 
-def write(writer: Writer, start: Sequence[int], decoding: Decoding, stop: Container[int]) -> Iterator[int]:
+def write(
+    writer: Writer,
+    start: Sequence[int],
+    decoding: Decoding,
+    stop: Container[int],
+    warn: Callable[[str], object] = log.warning,
+) -> Iterator[int]:
     """Token ids, one at a time: `start` is fed first, then every choice, until one of `stop`, the length, or a text
-    that repeats itself without end, which is said in the log.
+    that repeats itself without end, which is said by `warn`, in the log unless it is given.
 
     Closing the iterator, or an exception where it is consumed, ends the run.
     """
@@ -182,7 +188,7 @@ def write(writer: Writer, start: Sequence[int], decoding: Decoding, stop: Contai
             return
         yield token
         if repetition.found(token):
-            log.warning("The text repeats itself and was stopped after %d tokens: ask in other words.", count)
+            warn(f"The text repeats itself and was stopped after {count} tokens: ask in other words.")
             return
 
 
@@ -248,10 +254,17 @@ class Answerer:
         encoder: the model's own.
         tokenizer: its tokenizer.
         builder: as for `open_writer`; a chat does not need it.
+        warn: told what a person should know of a text; in the log unless it is given.
     """
 
-    def __init__(self, encoder: Encoder, tokenizer: Tokenizer, builder: Callable[[], ContextBuilder]) -> None:
-        self.encoder, self.tokenizer, self.builder = encoder, tokenizer, builder
+    def __init__(
+        self,
+        encoder: Encoder,
+        tokenizer: Tokenizer,
+        builder: Callable[[], ContextBuilder],
+        warn: Callable[[str], object] = log.warning,
+    ) -> None:
+        self.encoder, self.tokenizer, self.builder, self.warn = encoder, tokenizer, builder, warn
         # the VLM alone, also where a coupled model's encoder gives inputs instead of states
         self._vlm = Encoder(encoder.tower, encoder.config, encoder.marker_ids, coupled=False)
         self.reader = ChatReader(self._vlm, tokenizer)
@@ -388,7 +401,7 @@ class Answerer:
         the model's positions."""
         # the last token that is chosen is not fed; a start that does not fit is refused by the writer
         length = min(decoding.max_tokens, max(1, writer.room - len(start) + 1))
-        tokens = write(writer, start, replace(decoding, max_tokens=length), self.tokenizer.ends)
+        tokens = write(writer, start, replace(decoding, max_tokens=length), self.tokenizer.ends, self.warn)
         return tokens if on_token is None else _counted(tokens, on_token)
 
     def _plan_pictures(self, end: Prefix | Pass, references: Sequence[Reference], passes: list[Pass]) -> Prefix | Pass:

@@ -74,9 +74,7 @@ def _tell_what_is_left_out(answers: Answerer, messages: list[Message[Reference]]
     """Say so where a conversation is longer than what is read of it."""
     read = answers.within(messages)
     pictures = sum(len(one.pictures) for one in messages) - sum(len(one.pictures) for one in read)
-    if not pictures and len(read) == len(messages):
-        take_back()
-    else:
+    if pictures or len(read) < len(messages):
         tell(
             f"The conversation is longer than the model reads: its oldest {pictures} pictures and "
             f"{len(messages) - len(read)} messages were left out."
@@ -121,6 +119,7 @@ def _shown(clip: comfy.sd.CLIP, references: list[Reference], decoding: Decoding,
         drawing: whether the text goes on from a drawing context, for which a coupled model needs its generation
             side too.
     """
+    take_back()
     answers = check_clip(clip).load(clip, with_generation=drawing)
     on_token, live, text = counted(decoding.max_tokens), LiveText(), ""
     for piece in write(answers, references, on_token):

@@ -34,6 +34,7 @@ from .dtypes import Form, understanding_form
 from .latents import ReferenceLatents
 from .lora import UNDERSTANDING, reads_loras
 from .scaled import ScaledOperations
+from .telling import tell
 from .tokens import PromptTokens, TextTokens
 from .writing import ChosenByHost, list_ids
 
@@ -81,7 +82,7 @@ class UnderstandingModel(nn.Module):
         )
         self.encoder = Encoder(self.tower, config, (tokenizer.sov, tokenizer.eov), coupled)
         self.coupling = Coupling(self.tower)
-        self.answers = Answerer(self.encoder, tokenizer, self.coupling.builder)
+        self.answers = Answerer(self.encoder, tokenizer, self.coupling.builder, tell)
         self.tokens = TextTokens(tokenizer, config)
         self.latents = ReferenceLatents(config.vae)
         self.kept: dict[Any, Conditioning] = {}

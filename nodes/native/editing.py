@@ -1,4 +1,4 @@
-"""An edit as a graph: the nodes that LightFusion Edit stands for."""
+"""An edit as a graph, and several in a row: the nodes that LightFusion Edit and Edits stand for."""
 
 from __future__ import annotations
 
@@ -10,10 +10,14 @@ from comfy_execution.graph_utils import GraphBuilder, Node, is_link
 
 import nodes
 
+from ...lightfusion_core.config import Defaults
+from ...lightfusion_core.errors import InputError
+from ...lightfusion_core.framing import Part
+from ...lightfusion_core.images import resized_size
 from ...lightfusion_core.sampling.guidance import Guidance
-from ..fitting import OWN_SIZE
+from ..fitting import EDGES, OWN_SIZE, SAME
 from .encoding import check_clip
-from .fitting import config_of, fitted_size, given_mask, masks_for
+from .fitting import config_of, given_mask, parts_of, size_rule
 from .guiding import check_model
 
 Link = list[Any]
@@ -61,75 +65,134 @@ def expand(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[s
     Raises:
         InputError: another model's MODEL, CLIP or VAE, or masks that do not fit.
     """
-    image_1 = values["image_1"]
+    image_1, own_size = values["image_1"], values["size"] == OWN_SIZE
     mask = given_mask(image_1, values.get("mask"))
     check_model(values["model"])
     config = check_clip(values["clip"]).config
-    width, height = fitted_size(image_1, values["size"] == OWN_SIZE, config_of(values["vae"]))
-    if mask is not None:
-        masks_for(image_1, mask)
+    edges, context = tuple(values.get(edge, 0) for edge in EDGES), values.get("context", 0.0)
+    part = parts_of(image_1, own_size, config_of(values["vae"]), mask, edges, context)[0]
+    width, height = resized_size(*part.drawn_size, size_rule(own_size, config))
     graph, frames = GraphBuilder(), range(len(image_1))
-    canvas, fitted, encoded = _canvas(graph, inputs, width, height, len(image_1), mask is not None)
+    source, back = _source(graph, inputs, mask is not None, part)
+    from_picture = "mask" in source or values.get("denoise", 1.0) < 1
+    canvas, fitted, encoded = _canvas(graph, inputs, source, width, height, len(image_1), from_picture)
+    if len(frames) > 1 and values.get("frame_seeds") == SAME:
+        canvas = graph.node("LatentBatchSeedBehavior", samples=canvas, seed_behavior="fixed").out(0)
+    negative = "negative_prompt" if values.get("negative_prompt") else None
+    texts = {name: inputs[name] for name in ("system", "thought") if values.get(name)}
     drawn = []
     for k in frames:
-        image, latent = inputs["image_1"], canvas
+        image, latent = source["image"], canvas
         if len(frames) > 1:
             image = graph.node("ImageFromBatch", image=image, batch_index=k, length=1).out(0)
-            # the frame's place goes with its latent, so that it is drawn with seed + k
+            # the frame's place goes with its latent, so that it is drawn with seed + k where seeds count
             latent = graph.node("LatentFromBatch", samples=latent, batch_index=k, length=1).out(0)
         conditioning = graph.node(
             "LightFusionEncode", clip=inputs["clip"], vae=inputs["vae"], prompt=inputs["instruction"],
-            negative_prompt=config.defaults.negative_prompt, width=width, height=height, batch_size=1, image_1=image,
+            negative_prompt=inputs[negative] if negative else config.defaults.negative_prompt, width=width,
+            height=height, batch_size=1, image_1=image, **texts,
             **{name: inputs[name] for name in _SHARED if name in inputs},
         )  # fmt: skip
-        drawn.append(_sampler(graph, inputs, conditioning, latent, config.defaults.shift).out(0))
-    latents = _joined(graph, drawn)
-    if fitted is not None and len(frames) > 1:  # joining keeps the first frame's mask alone
+        drawn.append(_sampler(graph, inputs, values, conditioning, latent, config.defaults).out(0))
+    latents = _joined(graph, "LatentBatch", "samples", drawn)
+    if fitted is not None and "mask" in source and len(frames) > 1:  # joining keeps the first frame's mask alone
         latents = graph.node("SetLatentNoiseMask", samples=latents, mask=fitted.out(1)).out(0)
     decoded = graph.node("VAEDecode", samples=latents, vae=inputs["vae"])
-    more = {} if mask is None else {"mask": inputs["mask"]}
     if values.get("keep", True):
-        encoded = encoded or _encoded(graph, inputs)[1]
-        more["before"] = graph.node("VAEDecode", samples=encoded, vae=inputs["vae"]).out(0)
-    restored = graph.node("LightFusionRestore", image=decoded.out(0), original=inputs["image_1"], **more)
+        encoded = encoded or _encoded(graph, inputs, source)[1]
+        back["before"] = graph.node("VAEDecode", samples=encoded, vae=inputs["vae"]).out(0)
+    restored = graph.node("LightFusionRestore", image=decoded.out(0), **back)
     return graph.finalize(), restored.out(0), latents, restored.out(1)
 
 
+def expand_row(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], Link, Link]:
+    """The graph of several edits, one after another, and the links to the last IMAGE and to those of all steps, in
+    order. A step is known by its place and by what comes before it, so that the host keeps what did not change.
+
+    Args:
+        inputs, values: as for `expand`, with `instructions`, one a line.
+
+    Raises:
+        InputError: there is no instruction.
+    """
+    lines = [line.strip() for line in values["instructions"].splitlines() if line.strip()]
+    if not lines:
+        raise InputError("Expected an instruction on each line, found none: write at least one.")
+    settings = {name: given for name, given in inputs.items() if name not in ("image_1", "instructions")}
+    graph, images = GraphBuilder(), [inputs["image_1"]]
+    for k, line in enumerate(lines, 1):
+        step = graph.node("LightFusionEdit", f"step {k}", image_1=images[-1], instruction=line, **settings)
+        images.append(step.out(0))
+    steps = _joined(graph, "ImageBatch", "image", images[1:])
+    return graph.finalize(), images[-1], steps
+
+
+def _source(
+    graph: GraphBuilder, inputs: Mapping[str, Any], masked: bool, part: Part
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The pictures that are edited, with their mask where they have one; and what Restore needs to put the result
+    back."""
+    if part.box is None and not any(part.edges):
+        mask = {"mask": inputs["mask"]} if masked else {}
+        return {"image": inputs["image_1"], **mask}, {"original": inputs["image_1"], **mask}
+    given = {name: inputs[name] for name in ("context", *EDGES) if name in inputs}
+    given |= {"mask": inputs["mask"]} if masked else {}
+    cut = graph.node("LightFusionCrop", vae=inputs["vae"], image=inputs["image_1"], size=inputs["size"], **given)
+    back = {"original": cut.out(0), "mask": cut.out(2), "whole": cut.out(3), "left": cut.out(4), "top": cut.out(5)}
+    return {"image": cut.out(0), "mask": cut.out(1)}, back
+
+
 def _canvas(
-    graph: GraphBuilder, inputs: Mapping[str, Any], width: int, height: int, count: int, masked: bool
+    graph: GraphBuilder,
+    inputs: Mapping[str, Any],
+    source: Mapping[str, Any],
+    width: int,
+    height: int,
+    count: int,
+    from_picture: bool,
 ) -> tuple[Link, Node | None, Link | None]:
-    """The latents that the frames start from; with a mask the node that fits pictures and masks, and the pictures'
-    latents."""
-    if not masked:
+    """The latents that the frames start from; where those are the pictures' own, the node that fits pictures and masks,
+    and the latents without a mask."""
+    if not from_picture:
         size = {"width": width, "height": height, "batch_size": count}
         return graph.node("LightFusionEmptyLatent", model=inputs["model"], **size).out(0), None, None
-    fitted, encoded = _encoded(graph, inputs, mask=inputs["mask"])
+    fitted, encoded = _encoded(graph, inputs, source)
+    if "mask" not in source:
+        return encoded, fitted, encoded
     return graph.node("SetLatentNoiseMask", samples=encoded, mask=fitted.out(1)).out(0), fitted, encoded
 
 
-def _encoded(graph: GraphBuilder, inputs: Mapping[str, Any], **mask: Any) -> tuple[Node, Link]:
-    """The node that fits the pictures, and their latents."""
+def _encoded(graph: GraphBuilder, inputs: Mapping[str, Any], source: Mapping[str, Any]) -> tuple[Node, Link]:
+    """The node that fits the pictures, with their mask where they have one, and their latents."""
     vae = inputs["vae"]
-    fitted = graph.node("LightFusionFit", vae=vae, image=inputs["image_1"], size=inputs["size"], **mask)
+    fitted = graph.node("LightFusionFit", vae=vae, size=inputs["size"], **source)
     return fitted, graph.node("VAEEncode", pixels=fitted.out(0), vae=vae).out(0)
 
 
-def _sampler(graph: GraphBuilder, inputs: Mapping[str, Any], encoded: Node, latent: Link, shift: float) -> Node:
+def _sampler(
+    graph: GraphBuilder,
+    inputs: Mapping[str, Any],
+    values: Mapping[str, Any],
+    encoded: Node,
+    latent: Link,
+    defaults: Defaults,
+) -> Node:
     rest = Guidance()
     return graph.node(
         "LightFusionSampler", model=inputs["model"], positive=encoded.out(0), negative=encoded.out(1),
         no_image=encoded.out(2), latent=latent, seed=inputs["seed"], steps=inputs["steps"],
-        text_guidance=inputs["text_guidance"], image_guidance=inputs["image_guidance"], shift=shift, solver="unipc",
-        denoise=1.0, renorm=rest.renorm, renorm_min=rest.renorm_min, interval_start=rest.interval[0],
-        interval_end=rest.interval[1], cache=inputs.get("cache", 0.0),
+        text_guidance=inputs["text_guidance"], image_guidance=inputs["image_guidance"],
+        shift=inputs["shift"] if values.get("shift") else defaults.shift, solver=inputs.get("solver", "unipc"),
+        denoise=inputs.get("denoise", 1.0), renorm=rest.renorm, renorm_min=rest.renorm_min,
+        interval_start=rest.interval[0], interval_end=rest.interval[1], cache=inputs.get("cache", 0.0),
     )  # fmt: skip
 
 
-def _joined(graph: GraphBuilder, latents: list[Link]) -> Link:
-    """One batch of all. By halves: the host keeps every node's output, and one after another they would grow
-    with the square of their number."""
-    if len(latents) == 1:
-        return latents[0]
-    half = len(latents) // 2
-    halves = {"samples1": _joined(graph, latents[:half]), "samples2": _joined(graph, latents[half:])}
-    return graph.node("LatentBatch", **halves).out(0)
+def _joined(graph: GraphBuilder, kind: str, name: str, parts: list[Link]) -> Link:
+    """One batch of all, by a node that joins two. By halves: the host keeps every node's output, and one after another
+    they would grow with the square of their number."""
+    if len(parts) == 1:
+        return parts[0]
+    half = len(parts) // 2
+    halves = (_joined(graph, kind, name, some) for some in (parts[:half], parts[half:]))
+    return graph.node(kind, **{f"{name}{k}": made for k, made in enumerate(halves, 1)}).out(0)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from ...lightfusion_core.config import ModelConfig
 from ...lightfusion_core.errors import InputError
-from ...lightfusion_core.images import resized_size, to_pil
+from ...lightfusion_core.images import check_extent, resized_size, to_pil
 from ...lightfusion_core.understanding.vision import Reference, vae_pixels, vit_pixels
 from .clip import UnderstandingModel, check_layer
 from .conditioning import to_tensor
@@ -59,19 +59,20 @@ def encode(
     """Positive, negative and no-image CONDITIONING, an empty LATENT, its width and height.
 
     Raises:
-        InputError: pictures without a VAE, or another model's CLIP or VAE.
+        InputError: pictures without a VAE, another model's CLIP or VAE, or a size beyond the model's largest.
     """
     model = check_clip(clip)
     if pictures and vae is None:
         raise InputError("Reference pictures need the VAE: wire the VAE of Load LightFusion into this node.")
+    if not (width and height):
+        ruled = _own_size(model.config, pictures)
+        width, height = width or ruled[0], height or ruled[1]
+    check_extent(width, height, model.config)
     references = [prepare(picture, model, vae) for picture in pictures]
     ids = model.tokens.segment
     texts = [*([ids(system)] if system else []), ids(prompt), *([ids(thought, literal=True)] if thought else [])]
     negative = [] if system or thought else [ids(negative_prompt)]
     conditionings = _conditionings(model, clip, texts, references, negative)
-    if not (width and height):
-        ruled = _own_size(model.config, pictures)
-        width, height = width or ruled[0], height or ruled[1]
     stride = model.config.vae.stride
     width, height = (model.config.rounded(side) for side in (width, height))
     latent = torch.zeros(batch_size, model.config.vae.z_dim, height // stride, width // stride)

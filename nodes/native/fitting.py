@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import comfy.sd
 import torch
 import torch.nn.functional as F
@@ -10,6 +12,7 @@ from torch import Tensor
 from ...lightfusion_core import images
 from ...lightfusion_core.config import ModelConfig, SizeRule
 from ...lightfusion_core.errors import InputError
+from ...lightfusion_core.framing import Part
 from ...lightfusion_core.keeping import restored
 from .vae import LightFusionVAE
 
@@ -35,11 +38,16 @@ def fitted_size(image: Tensor, own_size: bool, config: ModelConfig) -> tuple[int
     """
     height, width = image.shape[1:3]
     images.check_aspect(width, height)
+    return images.resized_size(width, height, size_rule(own_size, config))
+
+
+def size_rule(own_size: bool, config: ModelConfig) -> SizeRule:
+    """How the size of an edit follows from the picture's; see `fitted_size`."""
     if not own_size:
-        return images.resized_size(width, height, config.vae_image)
+        return config.vae_image
     token = config.token_size
     largest = min(config.defaults.max_size, config.max_extent * token) // token * token
-    return images.resized_size(width, height, SizeRule(largest, token, token, largest**2))
+    return SizeRule(largest, token, token, largest**2)
 
 
 def fit(vae: comfy.sd.VAE, image: Tensor, own_size: bool, mask: Tensor | None) -> tuple[Tensor, Tensor, int, int]:
@@ -64,7 +72,59 @@ def fit(vae: comfy.sd.VAE, image: Tensor, own_size: bool, mask: Tensor | None) -
     return fitted, cells.repeat_interleave(stride, 1).repeat_interleave(stride, 2), width, height
 
 
-def restore(image: Tensor, original: Tensor, mask: Tensor | None, before: Tensor | None) -> tuple[Tensor, Tensor]:
+def crop(
+    vae: comfy.sd.VAE, image: Tensor, own_size: bool, mask: Tensor | None, edges: Sequence[int], context: float
+) -> tuple[Tensor, Tensor, Tensor, Tensor, int, int]:
+    """The part of pictures (B, H, W, C) that an edit is drawn in, one for all: the parts, where they may change, where
+    the edit shows, the whole pictures with their new edges, and the place of the part in them, from the left and the
+    top.
+
+    Args:
+        mask, edges, context: see `framing.Part.of`; a context of 0 leaves it to the picture.
+
+    Raises:
+        InputError: another model's VAE, or a mask, edges or a context that do not fit.
+    """
+    parts = parts_of(image, own_size, config_of(vae), mask, edges, context)
+    whole, box = _padded(image, edges), parts[0].box or (0, 0, *parts[0].size)
+    cut = whole[:, box[1] : box[3], box[0] : box[2]]
+    everywhere = torch.ones(cut.shape[1:3], dtype=torch.float32)
+    may, shown = (
+        torch.stack([everywhere if one is None else one.float() for one in masks])
+        for masks in ([part.mask for part in parts], [part.shown for part in parts])
+    )
+    return cut, may, shown, whole, box[0], box[1]
+
+
+def parts_of(
+    image: Tensor, own_size: bool, config: ModelConfig, mask: Tensor | None, edges: Sequence[int], context: float
+) -> list[Part]:
+    """The part of each mask's pictures, all with one box, which lies around all masks; raises as `crop`."""
+    mask = given_mask(image, mask)
+    masks = [None] if mask is None else list(masks_for(image, mask).float().cpu())
+    around = None if mask is None else torch.stack(masks).amax(dim=0)
+    rule = size_rule(own_size, config)
+    return [Part.of(_size(image), one, edges, context or None, rule, around) for one in masks]
+
+
+def _padded(image: Tensor, edges: Sequence[int]) -> Tensor:
+    """Pictures (B, H, W, C) with pixels added at their edges, of the colours that they end in."""
+    left, top, right, bottom = edges
+    if not any(edges):
+        return image
+    rows = torch.arange(-top, image.shape[1] + bottom).clamp(0, image.shape[1] - 1)
+    columns = torch.arange(-left, image.shape[2] + right).clamp(0, image.shape[2] - 1)
+    return image[:, rows][:, :, columns]
+
+
+def restore(
+    image: Tensor,
+    original: Tensor,
+    mask: Tensor | None,
+    before: Tensor | None,
+    whole: Tensor | None = None,
+    place: tuple[int, int] = (0, 0),
+) -> tuple[Tensor, Tensor]:
     """Edited pictures (B, h, w, C) at exactly the original's size: (B, H, W, 3), or (B, H, W, 4) with the alpha of
     an original that has one; and where they show the edit, (B, H, W).
 
@@ -72,9 +132,13 @@ def restore(image: Tensor, original: Tensor, mask: Tensor | None, before: Tensor
         original: (B or 1, H, W, C).
         mask: (B or 1, H, W), 1 where the edit shows; where it is 0 the original stays, bit for bit.
         before: (B or 1, h, w, C), what the edited pictures are held against; see `keeping.restored`.
+        whole: (B or 1, H', W', C), pictures that the originals are a part of. The result is these, with the edit in
+            them.
+        place: of the part in the whole, from the left and the top.
 
     Raises:
-        InputError: another number of originals or masks, or a mask of another size than the original's.
+        InputError: another number of originals or masks, a mask of another size than the original's, or a part that
+            does not lie in the whole.
     """
     _check_count("originals", original, image)
     mask = given_mask(original, mask)
@@ -88,7 +152,25 @@ def restore(image: Tensor, original: Tensor, mask: Tensor | None, before: Tensor
         restored(frame, placement, originals[k % len(originals)], masks[k % len(masks)], befores[k % len(befores)])
         for k, frame in enumerate(edited)
     ]
-    return torch.stack([picture for picture, _ in made]), torch.stack([shown.float().cpu() for _, shown in made])
+    pictures = torch.stack([picture for picture, _ in made])
+    changed = torch.stack([shown.float().cpu() for _, shown in made])
+    return (pictures, changed) if whole is None else _placed(pictures, changed, whole, place)
+
+
+def _placed(part: Tensor, changed: Tensor, whole: Tensor, place: tuple[int, int]) -> tuple[Tensor, Tensor]:
+    """Parts, and where they changed, in whole pictures (B or 1, H, W, C)."""
+    _check_count("whole pictures", whole, part)
+    (height, width), (left, top) = part.shape[1:3], place
+    if left < 0 or top < 0 or left + width > whole.shape[2] or top + height > whole.shape[1]:
+        raise InputError(
+            f"A part of {width}x{height} pixels at {left}, {top} does not lie in a picture of {whole.shape[2]}x"
+            f"{whole.shape[1]}: wire whole, left and top of the LightFusion Crop that made it."
+        )
+    whole = _coloured(whole).repeat(len(part) // len(whole), 1, 1, 1)
+    nowhere = torch.zeros(whole.shape[:3], dtype=torch.float32)
+    for picture, one in ((whole, part), (nowhere, changed)):
+        picture[:, top : top + height, left : left + width] = one
+    return whole, nowhere
 
 
 def _check_count(what: str, given: Tensor, image: Tensor) -> None:

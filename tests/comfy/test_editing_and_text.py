@@ -162,6 +162,56 @@ def test_a_cancelled_batch_goes_on_where_it_was(client: Client) -> None:
     assert len(client.images(rest, SAVE)) == 3
 
 
+def row_graph(client: Client, *lines: str, **inputs: Any) -> Graph:
+    """LoadImage, Edits with one instruction a line, and both of its pictures saved."""
+    graph = edit_graph(client, seed=4, **inputs)
+    settings = {name: value for name, value in graph[EDIT]["inputs"].items() if name != "instruction"}
+    graph["row"] = node("LightFusionEdits", instructions="\n".join(lines), **settings)
+    graph |= {
+        name: node("SaveImage", images=["row", k], filename_prefix=name) for k, name in enumerate(("last", "each"))
+    }
+    return {name: part for name, part in graph.items() if name not in (EDIT, SAVE)}
+
+
+def drawn_steps(result: Result) -> set[str]:
+    """The steps of a row that drew something."""
+    return {str(data["node"]).split(".")[3] for data in result.of("progress")}
+
+
+def test_edits_in_a_row_are_edits_wired_by_hand_and_keep_their_first_steps(client: Client) -> None:
+    """Of a changed line the steps before it are not run again, nor read; an unchanged row runs nothing."""
+    lines = ("make it blue", "add a star", "remove it")
+    count(client, "start")
+    first = run(client, row_graph(client, *lines))
+    assert drawn_steps(first) == {"step 1", "step 2", "step 3"}
+    pictures = [np.asarray(image) for image in client.images(first, "each")]
+    assert len(pictures) == 3 and np.array_equal(pictures[2], np.asarray(client.images(first, "last")[0]))
+
+    changed = run(client, row_graph(client, lines[0], "", "  add a circle", lines[2]))
+    assert drawn_steps(changed) == {"step 2", "step 3"}
+    assert np.array_equal(np.asarray(client.images(changed, "each")[0]), pictures[0])
+    assert drawn_steps(run(client, row_graph(client, *lines[:2], "another"))) == {"step 2", "step 3"}
+    longer = run(client, row_graph(client, *lines[:2], "another", "and more"))
+    assert drawn_steps(longer) == {"step 4"} and len(client.images(longer, "each")) == 4
+    same = run(client, row_graph(client, *lines[:2], "another", "and more"))
+    assert same.executed == []
+
+    graph = edit_graph(client, seed=4, instruction=lines[0])
+    for k, line in enumerate(lines[1:], 2):
+        graph[f"edit {k}"] = node(
+            "LightFusionEdit",
+            **{**graph[EDIT]["inputs"], "instruction": line, "image_1": [EDIT if k == 2 else "edit 2", 0]},
+        )
+    graph[SAVE]["inputs"]["images"] = ["edit 3", 0]
+    (wired,) = client.images(run(client, graph), SAVE)
+    assert np.array_equal(np.asarray(wired), pictures[2])
+
+
+def test_a_row_without_an_instruction_says_so(client: Client) -> None:
+    failure = client.run(row_graph(client, " ", "")).failure
+    assert failure is not None and failure.node == "row" and "on each line" in failure.message
+
+
 def test_the_empty_mask_of_an_opaque_picture_is_none(client: Client) -> None:
     """LoadImage gives one of 64x64 for a picture without transparency."""
     plain, masked = (run(client, edit_graph(client, **mask)) for mask in ({}, {"mask": ["image", 1]}))

@@ -283,6 +283,22 @@ def caught_texts() -> Iterator[list[str]]:
         server.send_progress_text = send
 
 
+def check_a_text_that_repeats_itself_is_told_on_the_node() -> None:
+    """A log is not read by who asks; the next answer takes the word back."""
+    repetition = pack("lightfusion_core.understanding.answer").Repetition
+    found, repetition.found = repetition.found, lambda self, token: True
+    try:
+        for write in (talk, lambda: think("rewrite")):
+            with caught_texts() as told:
+                write()
+            assert "repeats itself" in told[-1], told
+    finally:
+        repetition.found = found
+    with caught_texts() as told:
+        talk()
+    assert told == [""], told
+
+
 def check_partly_loaded_clip_answers_the_same() -> None:
     """Every weight that an answer needs is cast as it is used, `lm_head` too; of a coupled model the
     generation side as well."""

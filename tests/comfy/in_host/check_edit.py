@@ -68,6 +68,86 @@ def check_edit_is_the_engines_edit() -> dict[str, float]:
     return found
 
 
+def spot_mask(image: Tensor, frames: int = 1) -> Tensor:
+    """A MASK of a small box; frame k's lies 40 k pixels further right."""
+    mask = torch.zeros(frames, *image.shape[1:3])
+    for k in range(frames):
+        mask[k, 100:140, 60 + 40 * k : 100 + 40 * k] = 1
+    return mask
+
+
+def check_every_row_of_an_edit_is_the_engines() -> dict[str, float]:
+    """The part that is drawn, added edges, and what is left to the model where nothing is said; what is kept is the
+    picture's bit for bit, and the node's mask says where."""
+    core, found, drawn_before = engine(), {}, []
+    to_pil, loop = pack("lightfusion_core.images").to_pil, pack("lightfusion_core.sampling.loop")
+    guidance = pack("lightfusion_core.sampling.guidance").Guidance(3.0, 1.5)
+    image = picture(300, 240)
+    mask, own = spot_mask(image), {"size": "own size"}
+    for what, inputs, options, sampling in (
+        ("automatic part", {"mask": mask}, {"mask": mask[0]}, {}),
+        ("part", {"mask": mask, "context": 3.0}, {"mask": mask[0], "context": 3.0}, {}),
+        ("edges", {"left": 8, "bottom": 60}, {"outpaint": (8, 0, 0, 60)}, {}),
+        ("edges and part", {"right": 9, "mask": mask, "context": 1.5},
+         {"outpaint": (0, 0, 9, 0), "mask": mask[0], "context": 1.5}, {}),
+        ("settings", {"shift": 2.5, "solver": "euler", "negative_prompt": "red"}, {"negative_prompt": "red"},
+         {"shift": 2.5, "solver": "euler"}),
+        ("denoise", {"denoise": 0.6}, {}, {"denoise": 0.6}),
+        ("thought", {"system": "Think.", "thought": "Blue."}, {"system": "Think.", "thought": "Blue."}, {}),
+        ("nothing", {"shift": 0.0, "negative_prompt": "", "context": 0.0, "top": 0, "system": ""}, {}, {}),
+    ):  # fmt: skip
+        told: list[Tensor] = []
+        drawn, _, changed = edit_and_mask(image, **inputs)
+        wanted = core.edit(
+            to_pil(image[0]), INSTRUCTION, seed=5, sampling=loop.Sampling(3, **sampling), guidance=guidance,
+            on_changed=told.append, **options,
+        )  # fmt: skip
+        found[what] = largest(drawn - wanted)
+        assert found[what] <= 2e-3, found
+        assert torch.equal(changed > 0, told[0] > 0), what
+        left, top, right, bottom = options.get("outpaint", (0, 0, 0, 0))
+        assert drawn.shape == (1, 240 + top + bottom, 300 + left + right, 3)
+        kept = changed[:, top : top + 240, left : left + 300] == 0
+        assert torch.equal(drawn[:, top : top + 240, left : left + 300][kept], image[kept]), what
+        assert all(drawn.shape != other.shape or not torch.equal(drawn, other) for other in drawn_before), what
+        drawn_before.append(drawn)
+    # what the model draws in its own size has no part that is drawn alone
+    whole = edit(picture(150, 150), mask=spot_mask(picture(150, 150)), **own)[1]["samples"]
+    assert whole.shape[-2:] == (10, 10), whole.shape
+    return found
+
+
+def check_frames_of_a_part_share_its_place() -> None:
+    """One part lies around all masks, and each frame changes under its own; a cut-out keeps its alpha."""
+    image = cut_out(300, 240, 3) + 1e-4
+    masks = spot_mask(image, 3)
+    drawn, latent, changed = edit_and_mask(image, mask=masks, keep=False)
+    assert drawn.shape == image.shape and len(latent["samples"]) == 3
+    assert torch.equal(changed > 0, masks > 0)
+    assert torch.equal(drawn[masks == 0], image[masks == 0]) and torch.equal(drawn[..., 3], image[..., 3])
+    for k in range(3):
+        assert largest(drawn[k] - image[k]) > 0.02, "nothing was edited"
+
+
+def check_a_part_that_does_not_fit_is_explained() -> None:
+    """Crop's numbers wired to another picture, and settings that cannot be."""
+    image = picture()
+    back = {"image": image, "original": image, "whole": picture(120, 80)}
+    assert torch.equal(node("LightFusionRestore", **back, left=20, top=5)[0][:, 5:, 20:], image)
+    for place in ({"left": 21}, {"top": 6}, {"left": -1}):
+        assert "LightFusion Crop" in raised(lambda place=place: node("LightFusionRestore", **back, **place))
+    assert "1 or more" in raised(lambda: edit(image, mask=half_mask(image), context=0.5))
+    assert "16:1" in raised(lambda: edit(image, right=1600))
+    assert "up to 192 pixels" in raised(
+        lambda: node(
+            "LightFusionEncode", clip=load()[1], prompt="", negative_prompt="", width=224, height=64, batch_size=1
+        )
+    )
+    assert "found 64x4096" in raised(
+        lambda: node("LightFusionEmptyLatent", model=load()[0], width=64, height=4096, batch_size=1)
+    )
+
+
 def check_what_an_edit_leaves_alone_comes_back_bit_for_bit() -> dict[str, float]:
     """nano's edit is the engine's, with what it left alone as it was and with all of it as it was drawn, frame by
     frame; the mask says where."""
@@ -143,6 +223,16 @@ def check_frames_are_their_single_edits() -> dict[str, float]:
                 assert torch.equal(kept, alone_latent["noise_mask"][0]), "the latent carries another frame's mask"
         assert largest(together[0] - together[1]) > 1e-2
     return found
+
+
+def check_frames_that_are_alike_stay_alike() -> None:
+    """With the same seed for each frame; masked, in part and from noise alone. Frame k then is its single edit."""
+    image = picture().repeat(3, 1, 1, 1)
+    for inputs in ({}, {"mask": half_mask(image)}, {"denoise": 0.7}):
+        drawn = edit(image, frame_seeds="same", **inputs)[0]
+        assert largest(drawn[1:] - drawn[:1]) <= 1e-5
+        assert largest(drawn[0] - edit(image[:1], **inputs)[0][0]) <= 1e-3
+        assert largest(edit(image, **inputs)[0][1] - drawn[1]) > 0.01
 
 
 def check_a_batch_of_masks_samples_each_with_its_own() -> dict[str, float]:
