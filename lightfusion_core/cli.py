@@ -27,6 +27,7 @@ from .commands.draw import edit, generate
 from .commands.inspect import inspect
 from .errors import LightFusionError
 from .shapes import PARTS
+from .texts import reason
 
 _DTYPES = ("float32", "bfloat16", "float16")
 _EPILOG = "See `lightfusion COMMAND --help` for the arguments of a command."
@@ -52,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
         except OSError as error:
             place = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
-            complain(f"error: {place}expected what can be used, found: {error.strerror or error}; check the path.")
+            complain(f"error: {place}expected what can be used, found: {reason(error)}; check the path.")
             return 1
         except MemoryError:
             complain("error: The main memory does not suffice: ask for a smaller picture, or fewer at a time.")

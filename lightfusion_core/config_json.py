@@ -24,7 +24,7 @@ from .config import (
     check,
 )
 from .errors import ConfigError
-from .texts import parse_json, shortened
+from .texts import parse_json, reason, shortened
 
 _Section = TypeVar("_Section")
 
@@ -55,7 +55,7 @@ def config_from_json(text: str) -> ModelConfig:
     try:
         data = parse_json(text)
     except ValueError as error:
-        raise ConfigError(f"The model configuration is not JSON: {error}.") from None
+        raise ConfigError(f"The model configuration is not JSON: {reason(error)}.") from None
     check(isinstance(data, dict), "The model configuration must be a JSON object.")
     return config_from_dict(data)
 

@@ -17,7 +17,7 @@ from .conversation import KINDS, Conversation, Turn
 from .documents import read_document
 from .errors import InputError, LightFusionError
 from .picture_files import load_image, save_png
-from .texts import parse_json, shortened
+from .texts import parse_json, reason, shortened
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -94,9 +94,8 @@ def _listed(folder: Path) -> dict[str, Any]:
     try:
         listed = parse_json(read_document(file))
     except (OSError, LightFusionError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"{folder}: expected a conversation's folder with {LIST}, found: {reason.rstrip('.')}; give the folder "
+            f"{folder}: expected a conversation's folder with {LIST}, found: {reason(error)}; give the folder "
             "that it was saved to."
         ) from None
     except ValueError:
@@ -177,5 +176,5 @@ def _replace(file: Path, text: str) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
-            f"{file}: expected a place to save to, found: {error.strerror or error}; choose another folder."
+            f"{file}: expected a place to save to, found: {reason(error)}; choose another folder."
         ) from None

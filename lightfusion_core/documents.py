@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from .errors import CheckpointError
+from .texts import reason
 
 LARGEST = 100_000_000
 """Bytes; the tokenizer of the large model has 11 million."""
@@ -22,4 +23,4 @@ def read_document(file: Path) -> bytes:
             raise CheckpointError(f"{file} has {size:,} bytes, far more than such a file needs: get it again.")
         return file.read_bytes()
     except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from None
+        raise CheckpointError(f"{file} cannot be read: {reason(error)}.") from None

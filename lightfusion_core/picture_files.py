@@ -27,7 +27,7 @@ from .errors import InputError
 from .infotext import infotext
 from .modes import to_rgb
 from .stored import Stored
-from .texts import printable
+from .texts import printable, reason
 
 __all__ = ["load_image", "load_stored", "read_parameters", "save_png"]
 
@@ -157,9 +157,8 @@ def _write_whole(path: Path, data: bytes, give_name: Callable[[Path, Path], None
     except _TakenError:
         raise FileExistsError(errno.EEXIST, "this name is taken", str(path)) from None
     except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
         raise InputError(
-            f"{path}: expected to save a picture of {len(data)} bytes, found: {reason}; {_remedy(error)}."
+            f"{path}: expected to save a picture of {len(data)} bytes, found: {reason(error)}; {_remedy(error)}."
         ) from None
 
 

@@ -33,6 +33,11 @@ def shortened(value: object) -> str:
     return _SHOWN.repr(value)
 
 
+def reason(error: Exception) -> str:
+    """What the system or a library says of an error, to stand in a sentence: without its own full stop."""
+    return printable(str(getattr(error, "strerror", None) or error)).rstrip(".")
+
+
 def parse_json(content: bytes | str) -> Any:
     """JSON, with or without a byte order mark.
 

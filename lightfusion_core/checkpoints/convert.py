@@ -26,6 +26,7 @@ from ..config_json import config_to_json
 from ..documents import read_document
 from ..errors import CheckpointError, InputError
 from ..generation.tower import keeps_float32
+from ..texts import reason
 from ..understanding.tokenizer import Tokenizer
 from .checks import not_finite, require_fit
 from .files import DTYPES
@@ -337,8 +338,7 @@ def _check_target(target: Path, source: Path, files: Sequence[Path], force: bool
         ]  # fmt: skip
         folders = [name for name in held if name in _OURS and not (target / name).is_file()]
     except (OSError, RuntimeError, ValueError) as error:  # a loop of links; a name with a zero byte
-        reason = getattr(error, "strerror", None) or str(error)
-        raise InputError(f"{target} cannot be used ({reason}): choose another folder.") from None
+        raise InputError(f"{target} cannot be used ({reason(error)}): choose another folder.") from None
     if any(place == root or root in place.parents or place in root.parents for root in roots):
         raise InputError(f"{target} is where the source lies: name a folder outside of {source}.")
     if held and not force:

@@ -15,7 +15,7 @@ from torch import Tensor
 from ..documents import LARGEST
 from ..errors import CheckpointError
 from ..mistaken import unfinished
-from ..texts import parse_json
+from ..texts import parse_json, reason
 from .header import ELEMENT_SIZES, Entry, Header, read_header, state_of
 
 DTYPES = {
@@ -156,7 +156,7 @@ class TensorFile:
         except SafetensorError as error:
             return f"{self.path} is damaged ({error}): get it again."
         except OSError as error:
-            return f"{self.path} cannot be read: {error.strerror or error}."
+            return f"{self.path} cannot be read: {reason(error)}."
 
     def _map(self) -> mmap.mmap:
         """The whole file as memory that no page is set aside for, so that it may be larger than memory and swap.
@@ -175,7 +175,7 @@ class TensorFile:
         except OSError as error:
             size = f"{self.header.found / 1e9:.1f} GB"
             raise CheckpointError(
-                f"{self.path} ({size}) cannot be mapped into memory ({error.strerror or error}): write it as smaller "
+                f"{self.path} ({size}) cannot be mapped into memory ({reason(error)}): write it as smaller "
                 f"files with `lightfusion convert`, or {UNMAPPED}."
             ) from None
 
@@ -202,5 +202,5 @@ class TensorFile:
                         raise CheckpointError(f"{self.path} is cut off inside of {name}; get it again.")
                     done += got
         except OSError as error:
-            raise CheckpointError(f"{self.path} cannot be read: {error.strerror or error}.") from None
+            raise CheckpointError(f"{self.path} cannot be read: {reason(error)}.") from None
         return out

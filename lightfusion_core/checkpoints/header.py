@@ -17,6 +17,7 @@ from typing import Any, BinaryIO
 
 from ..errors import CheckpointError
 from ..mistaken import mistaken
+from ..texts import reason
 
 _LONGEST = 100_000_000  # the format's own limit
 _MOST_TENSORS, _MOST_SIDES, _LONGEST_NAME = 100_000, 32, 500
@@ -90,7 +91,7 @@ def read_header(file: Path) -> Header:
         with file.open("rb") as stream:
             return _parse(file, stream)
     except OSError as error:
-        raise CheckpointError(f"{file} cannot be read: {error.strerror or error}.") from None
+        raise CheckpointError(f"{file} cannot be read: {reason(error)}.") from None
 
 
 def _parse(file: Path, stream: BinaryIO) -> Header:

@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from ..documents import read_document
 from ..errors import CheckpointError
 from ..mistaken import mistaken, unfinished_in
-from ..texts import parse_json
+from ..texts import parse_json, reason
 
 ENDING = ".safetensors"
 _INDEX = ".safetensors.index.json"
@@ -58,7 +58,7 @@ def files_of(path: Path, faults: list[str] | None = None) -> list[Path]:
             raise CheckpointError(f"{path} is a device or a pipe: give a .safetensors file or a model folder.")
         return list(_shards(path, faults)) if is_index(path.name) else [path]
     except (OSError, ValueError) as error:  # the latter: a name with a zero byte
-        raise CheckpointError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}.") from None
 
 
 def weights_in(folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from torch import Size, Tensor, uint8
 
 from ..errors import CheckpointError
+from ..texts import reason
 from .files import UNMAPPED, TensorFile
 from .fp8 import FP8, is_beside, scale_of
 from .header import Entry, read_header
@@ -283,7 +284,7 @@ def _expanded(path: str | Path) -> Path:
     try:
         return snapshot_of(Path(path).expanduser())
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: no home folder of that name
-        raise CheckpointError(f"{path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
+        raise CheckpointError(f"{path} cannot be read: {reason(error)}.") from None
 
 
 def _is_convolution(name: str, shape: tuple[int, ...]) -> bool:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import InputError, LightFusionError
+from ..texts import reason
 from .console import visible
 
 if TYPE_CHECKING:
@@ -139,7 +140,7 @@ def say(text: str, end: str = "\n", exact: bool = False) -> None:
         print(text if exact and not sys.stdout.isatty() else visible(text), end=end, flush=True)
     except OSError as error:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (else the interpreter fails once more when it ends)
-        raise LightFusionError(f"Standard output cannot be written: {error.strerror or error}.") from None
+        raise LightFusionError(f"Standard output cannot be written: {reason(error)}.") from None
 
 
 def tell(as_json: bool, files: Sequence[Path], result: Mapping[str, Any]) -> None:
