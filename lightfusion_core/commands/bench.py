@@ -29,6 +29,13 @@ SUBJECTS = {
 }
 """Every measurement: a module of `bench/` with `measure(settings, on_round)`, and what it shows."""
 
+_LIMITS = (
+    ("rounds", 1, 1000),
+    ("threads", 1, 4 * (os.cpu_count() or 1)),  # of more, some systems end the process
+    ("prompt", 3, 1_000_000),
+    ("size", 1, 1_000_000),
+)
+
 
 def bench(arguments: Namespace) -> int:
     """`lightfusion bench SUBJECT`."""
@@ -62,18 +69,15 @@ def settings_of(arguments: Namespace) -> Settings:
     from ..bench.settings import Settings
     from ..pipeline import default_device
 
-    for name in ("rounds", "threads", "prompt", "size"):
+    for name, least, most in _LIMITS:
         value = getattr(arguments, name)
-        if value is not None and value < (3 if name == "prompt" else 1):
-            raise InputError(f"--{name} must be at least {3 if name == 'prompt' else 1}, found {value}.")
+        if value is not None and not least <= value <= most:
+            raise InputError(f"--{name} must be between {least} and {most:,}, found {value}.")
     for report in (arguments.json, arguments.plot):
         if report:
             check_file(Path(report))
     if arguments.plot:
         plotting()
-    most = 4 * (os.cpu_count() or 1)
-    if arguments.threads and arguments.threads > most:
-        raise InputError(f"--threads can be up to {most} on this machine, 4 for each core, found {arguments.threads}.")
     if arguments.threads:
         torch.set_num_threads(arguments.threads)
     config = preset(arguments.preset)

@@ -14,15 +14,15 @@ from .console import progress
 from .request import Drawing, describe_model, load
 from .result import check_file, check_output, png_name
 
-_COLUMNS = 8
+_COLUMNS, _MOST = 8, 10_000
 
 
 def bench_shapes(arguments: Namespace) -> int:
     """`lightfusion bench shapes`: a table on stdout, a sheet of pictures, and the scores as JSON where asked for."""
     if find_spec("scipy") is None:
         raise InputError("Judging pictures of shapes needs scipy, which is not installed here: pip install scipy.")
-    if arguments.count < 1:
-        raise InputError(f"A benchmark needs at least 1 request of each kind, found {arguments.count}.")
+    if not 1 <= arguments.count <= _MOST:
+        raise InputError(f"A benchmark takes 1 to {_MOST:,} requests of each kind, found {arguments.count}.")
     from ..picture_files import save_png
     from ..shapes import PARTS
     from ..shapes.bench import Engine, examined, run

@@ -149,8 +149,9 @@ def test_the_steps_json_has_the_promised_keys(tmp_path: Path, capsys: pytest.Cap
     ("line", "said"),
     [
         (("step", "--preset", "huge"), "There is no preset 'huge'"),
-        (("step", "--rounds", "0"), "--rounds must be at least 1"),
-        (("cache", "--prompt", "1"), "--prompt must be at least 3"),
+        (("step", "--rounds", "0"), "--rounds must be between 1 and 1,000, found 0"),
+        (("step", "--rounds", "1000001"), "--rounds must be between 1 and 1,000, found 1000001"),
+        (("cache", "--prompt", "1"), "--prompt must be between 3 and 1,000,000, found 1"),
         (("step", "--preset", "tiny", "--size", "100000"), "draws up to"),
         (("step", "--device", "abacus"), "abacus"),
         (("gpu", "--device", "cpu"), "measured on a GPU"),

@@ -390,7 +390,7 @@ def test_bench_measures_parts_alone(run) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("--count", "0"), "at least 1 request of each kind, found 0"),
+        (("--count", "0"), "takes 1 to 10,000 requests of each kind, found 0"),
         (("--json", "nowhere/scores.json"), "found no nowhere; make it"),
         (("-o", "sheet.jpg"), "saved as PNG, found .jpg"),
     ],

@@ -212,7 +212,9 @@ def _value(draw: Random, action: argparse.Action, model: Path, oddity: float) ->
     name, choices = action.dest, action.choices
     if choices is not None:
         return _pick(draw, [str(choice) for choice in choices], ("x", "", "None"), oddity)
-    if name in ("steps", "batch", "max_tokens", "rounds", "count", "guidance_every"):
+    if name in ("rounds", "count"):
+        return _pick(draw, ("1", "2"), (*FEW[-3:], "-1", "0", *NO_NUMBERS), oddity)
+    if name in ("steps", "batch", "max_tokens", "guidance_every"):
         return _pick(draw, ("1", "2", "3"), (*FEW, *NO_NUMBERS), oddity)
     if name in ("width", "height", "size"):
         return _pick(draw, ("64", "96", "128"), (*SIDES, *NO_NUMBERS), oddity)
