@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from comfy.cli_args import args
+from comfy_execution import caching
 from comfy_execution.graph import DynamicPrompt
 from comfy_execution.graph_utils import GraphBuilder, Node, is_link
 
 import nodes
 
 from ...lightfusion_core.config import Defaults
-from ...lightfusion_core.errors import InputError
+from ...lightfusion_core.errors import DependencyError, InputError
 from ...lightfusion_core.framing import Part
 from ...lightfusion_core.images import resized_size
 from ...lightfusion_core.sampling.guidance import Guidance
@@ -22,6 +24,20 @@ from .guiding import check_model
 
 Link = list[Any]
 _SHARED = ("image_2", "image_3", "image_4")
+
+
+def check_host() -> None:
+    """Refuse what the oldest hosts cannot run: without a cache of results they lose track of a node that stands for
+    several, whichever it is, and end in a KeyError.
+
+    Raises:
+        DependencyError: such a host, started so.
+    """
+    if args.cache_none and hasattr(caching, "DependencyAwareCache"):
+        raise DependencyError(
+            "This version of ComfyUI cannot run a node that stands for several, as this one does, where it is started "
+            "with --cache-none: start it with --cache-lru 10 instead, or update ComfyUI."
+        )
 
 
 def links_or_values(dynprompt: DynamicPrompt, node: str, values: Mapping[str, Any]) -> dict[str, Any]:

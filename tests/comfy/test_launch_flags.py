@@ -126,5 +126,9 @@ def test_every_cache_gives_the_same_pictures(probe: Probe, cache: str, tmp_path:
             pictures.append(np.array(client.images(result, SAVE)[0]))
         assert np.array_equal(pictures[0], pictures[2]) and not np.array_equal(pictures[0], pictures[1])
         name = client.upload("drawn.png", Image.fromarray(pictures[0]))
-        assert client.run(edit(name, NANO)).status == "success"
+        edited = client.run(edit(name, NANO))
+        if cache == "--cache-none" and probe.host.numbers < (0, 4):  # such a host runs no node of several
+            assert "--cache-lru 10 instead" in str(edited.failure)
+        else:
+            assert edited.status == "success", edited.failure
         client.close()
