@@ -68,6 +68,11 @@ class LightFusionEncode(io.ComfyNode):
                 io.Vae.Input("vae", optional=True, tooltip="Needed with reference pictures."),
                 *image_inputs(),
                 *thinking_inputs(),
+                advanced(io.Float.Input(
+                    "megapixels", default=0.0, min=0.0, max=64.0, step=0.05, optional=True,
+                    tooltip="With a width and a height of 0: a picture of so many pixels, in the last reference's "
+                    "proportions, else square. 1 is 1024x1024; 0 leaves it to the model.",
+                )),
             ],
             outputs=[
                 io.Conditioning.Output("positive", display_name="positive"),
@@ -81,7 +86,18 @@ class LightFusionEncode(io.ComfyNode):
 
     @classmethod
     def execute(
-        cls, clip, prompt, negative_prompt, width, height, batch_size, vae=None, system="", thought="", **images
+        cls,
+        clip,
+        prompt,
+        negative_prompt,
+        width,
+        height,
+        batch_size,
+        vae=None,
+        system="",
+        thought="",
+        megapixels=0.0,
+        **images,
     ) -> io.NodeOutput:
         from .native.encoding import encode
         from .native.tokens import frames
@@ -90,5 +106,6 @@ class LightFusionEncode(io.ComfyNode):
             *encode(
                 clip, vae, prompt, negative_prompt, frames(given_images(images)),
                 system=system, thought=thought, width=width, height=height, batch_size=batch_size,
+                megapixels=megapixels,
             )
         )  # fmt: skip

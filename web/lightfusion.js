@@ -11,6 +11,7 @@ import * as text from "./text.js";
 const VIEWS = {
   LightFusionLoad: badge,
   LightFusionEdit: compare,
+  LightFusionEdits: compare,
   LightFusionRestore: compare,
   LightFusionAsk: text,
   LightFusionThink: text,

@@ -55,6 +55,7 @@ def encode(
     width: int,
     height: int,
     batch_size: int,
+    megapixels: float = 0.0,
 ) -> tuple[Any, ...]:
     """Positive, negative and no-image CONDITIONING, an empty LATENT, its width and height.
 
@@ -65,7 +66,7 @@ def encode(
     if pictures and vae is None:
         raise InputError("Reference pictures need the VAE: wire the VAE of Load LightFusion into this node.")
     if not (width and height):
-        ruled = _own_size(model.config, pictures)
+        ruled = _own_size(model.config, pictures, megapixels)
         width, height = width or ruled[0], height or ruled[1]
     check_extent(width, height, model.config)
     references = [prepare(picture, model, vae) for picture in pictures]
@@ -100,7 +101,11 @@ def _conditionings(
     ]
 
 
-def _own_size(config: ModelConfig, pictures: Sequence[Tensor]) -> tuple[int, int]:
-    if not pictures:
-        return config.defaults.size, config.defaults.size
-    return resized_size(pictures[-1].shape[1], pictures[-1].shape[0], config.vae_image)
+def _own_size(config: ModelConfig, pictures: Sequence[Tensor], megapixels: float) -> tuple[int, int]:
+    """The size in pixels where none is named: of so many megapixels, by the model's rule where those are 0."""
+    side = config.defaults.size
+    height, width = pictures[-1].shape[:2] if pictures else (side, side)
+    if megapixels:
+        scale = (megapixels * 2**20 / (width * height)) ** 0.5
+        return config.rounded(width * scale), config.rounded(height * scale)
+    return resized_size(width, height, config.vae_image) if pictures else (side, side)

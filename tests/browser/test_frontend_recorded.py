@@ -206,7 +206,7 @@ def test_results_return_with_the_history(editor: Editor) -> None:
 # Before and after
 
 
-@pytest.mark.parametrize("kind", ["LightFusionEdit", "LightFusionRestore"])
+@pytest.mark.parametrize("kind", ["LightFusionEdit", "LightFusionEdits", "LightFusionRestore"])
 def test_divider_follows_the_mouse_and_the_keys(editor: Editor, server: frontend.RecordedServer, kind: str) -> None:
     node = editor.add(kind)
     executed(server, node, pairs(("red", "blue")))
@@ -340,6 +340,7 @@ FOLDED = {
     "LightFusionEncode": ["system", "thought"],
     "LightFusionSampler": ["renorm", "renorm_min", "interval_start", "interval_end"],
     "LightFusionAsk": ["manner"],
+    "LightFusionEdit": ["cache", "keep", "context", "left", "negative_prompt", "solver", "frame_seeds", "thought"],
 }
 
 
@@ -411,6 +412,6 @@ def test_what_is_shown_stays_out_of_files_and_prompts(editor: Editor, server: fr
     saved = {node["type"]: node["widgets_values"] for node in editor.file()["nodes"]}
     assert saved["LightFusionLoad"] == ["nano (built in)", "from the model", "from the model", "default"]
     assert saved["LightFusionAsk"] == ["What is it?", 256, 0, 0, "randomize", "automatic"]
-    assert len(saved["LightFusionEdit"]) == 9
+    assert len(saved["LightFusionEdit"]) == 21
     names = {name for node in editor.prompt().values() for name in node["inputs"]}
     assert not any(name.startswith("lightfusion") for name in names)

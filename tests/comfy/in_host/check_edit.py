@@ -148,6 +148,21 @@ def check_a_part_that_does_not_fit_is_explained() -> None:
     )
 
 
+def check_sizes_as_megapixels() -> None:
+    """In the last reference's proportions, rounded to what is drawn; a side that is named stays."""
+    _, clip, vae = load()
+    given = {"clip": clip, "prompt": "", "negative_prompt": "", "batch_size": 1}
+
+    def size(width: int = 0, height: int = 0, **inputs: Any) -> tuple[int, int]:
+        return node("LightFusionEncode", width=width, height=height, **given, **inputs)[4:]
+
+    square, wide = 128**2 / 2**20, {"vae": vae, "image_1": picture(200, 50)}
+    assert size(megapixels=square) == (128, 128) and size(64, megapixels=square) == (64, 128)
+    assert size(megapixels=square / 4, **wide) == (128, 32)
+    assert size(megapixels=0.0) == size() and size(megapixels=0.0, **wide) == size(**wide)
+    assert "up to 192 pixels a side, found 256x64" in raised(lambda: size(megapixels=square, **wide))
+
+
 def check_what_an_edit_leaves_alone_comes_back_bit_for_bit() -> dict[str, float]:
     """nano's edit is the engine's, with what it left alone as it was and with all of it as it was drawn, frame by
     frame; the mask says where."""
