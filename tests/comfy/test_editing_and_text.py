@@ -164,7 +164,7 @@ def test_a_cancelled_batch_goes_on_where_it_was(client: Client) -> None:
 
 def row_graph(client: Client, *lines: str, **inputs: Any) -> Graph:
     """LoadImage, Edits with one instruction a line, and both of its pictures saved."""
-    graph = edit_graph(client, seed=4, **inputs)
+    graph = edit_graph(client, seed=4, steps=1, **inputs)
     settings = {name: value for name, value in graph[EDIT]["inputs"].items() if name != "instruction"}
     graph["row"] = node("LightFusionEdits", instructions="\n".join(lines), **settings)
     graph |= {
@@ -196,7 +196,7 @@ def test_edits_in_a_row_are_edits_wired_by_hand_and_keep_their_first_steps(clien
     same = run(client, row_graph(client, *lines[:2], "another", "and more"))
     assert same.executed == []
 
-    graph = edit_graph(client, seed=4, instruction=lines[0])
+    graph = edit_graph(client, seed=4, steps=1, instruction=lines[0])
     for k, line in enumerate(lines[1:], 2):
         graph[f"edit {k}"] = node(
             "LightFusionEdit",
