@@ -12,6 +12,7 @@ import importlib.util
 import io
 import json
 import mimetypes
+import re
 import socket
 import struct
 import threading
@@ -37,6 +38,7 @@ NOTHING: dict[str, Any] = {
 NONE_FOUND = "there is no frontend: `pip install comfyui-frontend-package`"
 _SOCKET_GUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _TEXT, _BINARY, _CLOSE = 0x81, 0x82, 0x88
+_FILE_NAME = re.compile(rb'filename="([^"]*)"')
 _PREVIEW = 4  # ComfyUI's number for a picture with metadata
 
 
@@ -51,6 +53,8 @@ class RecordedServer:
     """Serves the frontend on a free port; a context manager.
 
     `/view` gives a plain picture of 96 x 64 pixels, in the colour that its file is named after ("red.png"), else white.
+    `prompts` holds what was queued, which stays at work until `end` is called for it; with a `refusal`, nothing is
+    queued. What is uploaded keeps the name that it was sent with.
     """
 
     def __init__(self, static: Path) -> None:
@@ -58,6 +62,8 @@ class RecordedServer:
         self.settings: dict[str, Any] = {}
         self.answers = NOTHING | json.loads((RECORDED / "answers.json").read_text(encoding="utf-8"))
         self.sockets: list[socket.socket] = []
+        self.prompts: list[dict[str, Any]] = []
+        self.refusal: dict[str, Any] | None = None
 
     def __enter__(self) -> RecordedServer:
         handler = type("Handler", (_Handler,), {"owner": self})
@@ -82,6 +88,24 @@ class RecordedServer:
         head = struct.pack(">II", _PREVIEW, len(metadata))
         self._push(_frame(head + metadata + _picture(colour), _BINARY))
 
+    def end(self, outputs: dict[str, Any], kind: str = "success", **told: Any) -> None:
+        """End the prompt that was queued last, as the history and the events tell it."""
+        prompt = str(len(self.prompts))
+        told = {"prompt_id": prompt, **told}
+        status = {"status_str": kind, "completed": kind == "success", "messages": [[f"execution_{kind}", told]]}
+        self.answers["queue"] = {"queue_running": [], "queue_pending": []}
+        self.answers[f"history/{prompt}"] = {prompt: {"outputs": outputs, "status": status}}
+        self.send(f"execution_{kind}", told)
+
+    def queue(self, prompt: dict[str, Any]) -> tuple[HTTPStatus, dict[str, Any]]:
+        """The answer to a prompt."""
+        if self.refusal is not None:
+            return HTTPStatus.BAD_REQUEST, self.refusal
+        self.prompts.append(prompt)
+        number = str(len(self.prompts))
+        self.answers["queue"] = {"queue_running": [[0, number]], "queue_pending": []}
+        return HTTPStatus.OK, {"prompt_id": number, "number": 0, "node_errors": {}}
+
     def _push(self, frame: bytes) -> None:
         for open_socket in list(self.sockets):
             open_socket.sendall(frame)
@@ -101,6 +125,11 @@ class RecordedServer:
             return json.dumps(made[path]()).encode()
         if path.startswith("global_subgraphs/"):
             return json.dumps(_blueprint(path.removeprefix("global_subgraphs/"))).encode()
+        if path.startswith("object_info/"):
+            name = path.removeprefix("object_info/")
+            return json.dumps({name: self._object_info()[name]}).encode()
+        if path.startswith("history/"):
+            return json.dumps(self.answers.get(path, {})).encode()
         if path in self.answers:
             return json.dumps(self.answers[path]).encode()
         return None
@@ -187,11 +216,16 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         path = urlsplit(self.path).path.removeprefix("/api/")
+        status, answer = HTTPStatus.OK, {}
         if path == "settings":
             self.owner.settings.update(json.loads(body))
         elif path.startswith("settings/"):
             self.owner.settings[path.removeprefix("settings/")] = json.loads(body)
-        self._reply(HTTPStatus.OK, b"{}", "application/json")
+        elif path == "prompt":
+            status, answer = self.owner.queue(json.loads(body))
+        elif path == "upload/image":
+            answer = {"name": _FILE_NAME.search(body)[1].decode(), "subfolder": "", "type": "input"}
+        self._reply(status, json.dumps(answer).encode(), "application/json")
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
         """Say nothing on the terminal."""

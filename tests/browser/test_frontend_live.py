@@ -6,63 +6,23 @@ import io
 import json
 import urllib.parse
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import frontend
 import geometry
 import numpy as np
 import pytest
 from chromium import Chromium
 from driving import made_for
-from editor import SCREENSHOTS, VUE, Editor, change_settings
-from host import LOAD_FAILURE, Server
+from editor import SCREENSHOTS, Editor, change_settings
 from PIL import Image
 
 from lightfusion_core.shapes.judge import read
-from tools.comfyui import NONE_FOUND, PACK, PACK_NAME, Checkout, checkouts, numbers
+from tools.comfyui import PACK, PACK_NAME, numbers
 
 pytestmark = [pytest.mark.browser, pytest.mark.comfy]
 WORKFLOWS = PACK / "workflows"
 TEXT, COMPARE, MODEL = "lightfusion_text", "lightfusion_before_after", "lightfusion_model"
-VUE_SINCE = (0, 4)
-"""The ComfyUI from which on its editor can make nodes of elements and put ours into them."""
-
-
-def _name(checkout: Checkout, newest: bool, vue: bool) -> str:
-    return f"{checkout.version}{'-newest' if newest else ''}{'-vue' if vue else ''}"
-
-
-def _editors() -> list[object]:
-    """Each checkout with its own frontend, and the newest one with the frontend that the tests' own requirements
-    install; with nodes on the canvas and, where it can, of elements. All but the first are slow."""
-    params = []
-    for checkout in checkouts():
-        for newest in [False, True] if checkout == checkouts()[0] else [False]:
-            for vue in [False, True] if checkout.numbers >= VUE_SINCE else [False]:
-                marks = [pytest.mark.slow] if params else []
-                if checkout.missing:
-                    marks.append(pytest.mark.skip(reason=checkout.missing))
-                if newest and frontend.static_files() is None:
-                    marks.append(pytest.mark.skip(reason=frontend.NONE_FOUND))
-                params.append(pytest.param((checkout, newest, vue), id=_name(checkout, newest, vue), marks=marks))
-    return params or [pytest.param(None, id="no ComfyUI", marks=pytest.mark.skip(reason=NONE_FOUND))]
-
-
-@pytest.fixture(scope="module", params=_editors())
-def editor(
-    request: pytest.FixtureRequest, browser: Chromium, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Editor]:
-    """The editor of a server of its own."""
-    checkout, newest, vue = request.param
-    options = ["--front-end-root", str(frontend.static_files())] if newest else []
-    base = tmp_path_factory.mktemp("comfyui")
-    with Server(checkout, base, options=options) as server, browser.page() as page:
-        assert not LOAD_FAILURE.search(server.log())
-        editor = Editor(page, server.url, _name(*request.param), **{VUE: vue})
-        yield editor
-        assert editor.complaints() == []
 
 
 def load(editor: Editor, name: str, **values: object) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from typing import Any
 import frontend
 import geometry
 import pytest
-from chromium import Chromium
-from editor import VUE, Editor
+from editor import Editor
 
 from tools.comfyui import PACK
 from tools.workflows.blueprints import BLUEPRINTS
@@ -22,22 +21,6 @@ pytestmark = pytest.mark.browser
 WORKFLOWS = sorted((PACK / "workflows").glob("*.json"))
 TEXT, COMPARE, MODEL = "lightfusion_text", "lightfusion_before_after", "lightfusion_model"
 NANO = {"name": "nano (built in)", "bytes": 24_600_000, "dtype": "float32", "coupled": False, "nano": True}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[frontend.RecordedServer]:
-    static = frontend.static_files()
-    if static is None:
-        pytest.skip(frontend.NONE_FOUND)
-    with frontend.RecordedServer(static) as server:
-        yield server
-
-
-@pytest.fixture(scope="module")
-def opened(browser: Chromium, server: frontend.RecordedServer) -> Iterator[Editor]:
-    """The editor, opened once: that takes longer than most tests."""
-    with browser.page() as page:
-        yield Editor(page, server.url, "recorded", **{VUE: False})
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["classic", "vue"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from typing import Any
 
 import pytest
 from host import Client
@@ -51,8 +53,19 @@ def test_every_text_is_there_in_every_language(language: str) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_categories_are_named(language: str) -> None:
     """The menu's folders."""
-    main = json.loads((PACK / "locales" / language / "main.json").read_text(encoding="utf-8"))
-    assert set(paths(main)) == {("nodeCategories", "LightFusion"), ("nodeCategories", "custom sampling")}
+    assert set(main(language)["nodeCategories"]) == {"LightFusion", "custom sampling"}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_panel_has_its_texts(language: str) -> None:
+    """All that its scripts ask for and no others, with the same places for values in every language."""
+    scripts = "".join(file.read_text(encoding="utf-8") for file in (PACK / "web" / "talk").glob("*.js"))
+    texts, english_texts = main(language)["lightfusion"]["talk"], main("en")["lightfusion"]["talk"]
+    asked = set(re.findall(r'\btext\("(\w+)"', scripts))
+    assert asked <= set(texts) == set(english_texts)
+    assert [key for key in texts if not re.search(rf'["\s]{key.removesuffix("Line")}\b', scripts)] == []
+    for key, text in texts.items():
+        assert text.strip() and _places(text) == _places(english_texts[key]), key
 
 
 @pytest.mark.parametrize("page", ["{node}.md", "{node}/zh.md"])
@@ -69,6 +82,15 @@ def test_help_pages_are_of_nodes() -> None:
     docs = PACK / "web" / "docs"
     assert {file.stem for file in docs.glob("*.md")} == set(NODES)
     assert {file.parent.name for file in docs.glob("*/*")} == set(NODES)
+
+
+def main(language: str) -> dict[str, dict[str, Any]]:
+    """The texts beside those of nodes."""
+    return json.loads((PACK / "locales" / language / "main.json").read_text(encoding="utf-8"))
+
+
+def _places(text: str) -> set[str]:
+    return set(re.findall(r"\{\w+\}", text))
 
 
 def _values(texts: object) -> list[str]:

@@ -1,0 +1,63 @@
+// A conversation: turns, each after another one, and where it stands. Nothing is ever taken out.
+
+export const KINDS = ["draw", "edit", "ask"];
+
+/** A turn that the host has not ended yet. */
+export function isPending(turn) {
+  return turn.state === "waiting" || turn.state === "running";
+}
+
+/**
+ * A turn is `{number, parent, kind, text, given, settings, seed, state, prompt, picture, answer, error}`: its number
+ * from 1 on, the turn that it follows (0 for none), the pictures that it was given, what it was drawn with, how it ended
+ * ("waiting", "running", "done", "failed" or "cancelled"), the host's number for it, and what came of it. A picture is
+ * `{filename, subfolder, type}`, as the host has it, with `turn` if a turn made it.
+ */
+export class Conversation {
+  constructor(turns = [], head = 0) {
+    this.turns = turns;
+    this.head = head;
+  }
+
+  turn(number) {
+    return this.turns[number - 1];
+  }
+
+  /** The turns that led to one, the oldest first. */
+  path(number = this.head) {
+    const found = [];
+    for (let turn = this.turn(number); turn; turn = this.turn(turn.parent)) found.unshift(turn);
+    return found;
+  }
+
+  /** A new turn, after the one where the conversation stands unless it names its parent. */
+  add(asked) {
+    const fresh = { parent: this.head, state: "waiting", prompt: null, picture: null, answer: null, error: null };
+    const turn = { ...fresh, ...asked, number: this.turns.length + 1 };
+    this.turns.push(turn);
+    this.head = turn.number;
+    return turn;
+  }
+
+  goTo(number) {
+    this.head = number;
+  }
+
+  /** What was said last of all is set aside. */
+  undo() {
+    this.head = this.turn(this.head)?.parent ?? 0;
+  }
+
+  pending() {
+    return this.turns.filter(isPending);
+  }
+
+  /** The picture that the talk is about: drawn last, or given last; null before there is one. */
+  lastPicture() {
+    for (const turn of this.path().reverse()) {
+      if (turn.picture) return { ...turn.picture, turn: turn.number };
+      if (turn.kind !== "draw" && turn.given.length) return turn.given[0];
+    }
+    return null;
+  }
+}
