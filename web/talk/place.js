@@ -79,6 +79,7 @@ function titleOf({ turn }) {
  */
 export async function promptOf(plan) {
   const graph = new LiteGraph.LGraph();
+  graph.id = LiteGraph.uuidv4(); // older editors leave it zero, and then take two opened files for one
   place(graph, plan, { named: (number) => `${NAME}${number}` });
   const { output, workflow } = await app.graphToPrompt(graph);
   graph.clear();

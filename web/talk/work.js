@@ -30,9 +30,10 @@ export class Work {
     for (const change of ["status", "reconnected"]) api.addEventListener(change, () => this.lookAtAll());
   }
 
-  /** Follow the turns of a conversation, and no others any more. */
+  /** Follow the turns of a conversation, and no others any more; those that never got to the host are cancelled. */
   follow(turns) {
     this.turns = turns;
+    for (const turn of turns) if (isPending(turn) && !turn.prompt) turn.state = "cancelled";
     this.lookAtAll();
   }
 
