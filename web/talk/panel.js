@@ -12,6 +12,8 @@ import { text } from "./texts.js";
 import { TurnView } from "./turn.js";
 import { Work } from "./work.js";
 
+const NEAR = 400; // pixels from the list's end, within which it follows what is added: a picture and a row of buttons
+
 /** The panel, once `open` has been waited for; `element` stays the same however often the tab is opened. */
 export class Panel {
   constructor() {
@@ -26,6 +28,7 @@ export class Panel {
       "section", { className: "lightfusion-talk", "aria-label": text("panel") },
       this.#bar(), this.settings.element, this.list, this.status, this.composer.element,
     );
+    this.list.addEventListener("load", () => this.#follow(), true); // a picture takes its room once it is there
     for (const kind of ["dragover", "drop"]) this.element.addEventListener(kind, (event) => this.#drop(event));
     this.element.addEventListener("paste", (event) => this.composer.receive(event, event.clipboardData));
   }
@@ -123,11 +126,18 @@ export class Panel {
     if (view?.turn !== turn) return; // another conversation was opened meanwhile
     if (shown) {
       view.update(true, shown);
+      this.#follow();
       return;
     }
     this.#update();
+    this.#follow();
     const said = { done: turn.answer ?? text("drawn"), failed: text("failed"), cancelled: text("cancelled") }[turn.state];
     if (said) this.#say(said);
+  }
+
+  #follow() {
+    const { scrollHeight, scrollTop, clientHeight } = this.list;
+    if (scrollHeight - scrollTop - clientHeight < NEAR) this.list.scrollTop = scrollHeight;
   }
 
   #goTo(number) {
