@@ -173,7 +173,7 @@ def as_the_frontend_sends(ui: dict[str, Any], known: dict[str, Any]) -> dict[str
         for group in ("required", "optional"):
             for name in info["input_order"].get(group, ()):
                 kind, options = (*info["input"][group][name], {})[:2]
-                if isinstance(kind, list) or kind in _WIDGETS:
+                if (isinstance(kind, list) or kind in _WIDGETS) and not options.get("forceInput"):
                     inputs[name] = next(values)
                     if is_controlled(name, kind, options):
                         assert next(values) in ("fixed", "randomize"), node["type"]
