@@ -39,7 +39,7 @@ class ScaledLinear(HoldsScale, nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         if self.scale_weight is None:
-            return F.linear(x, self.weight.to(x.dtype), self.bias)
+            return F.linear(x, cast(self.weight, x.dtype), self.bias)
         return self.multiply(x.flatten(0, -2)).unflatten(0, x.shape[:-1])
 
     def multiply(self, x: Tensor) -> Tensor:
@@ -103,6 +103,24 @@ _BLOCK_BYTES = 1 << 22
 """Of widened weight: what the second-level caches of two cores hold; a product of less is slower for many rows."""
 
 
+def cast(weight: Tensor, dtype: torch.dtype) -> Tensor:
+    """A weight in the dtype of a product, which it outlives only where a gradient wants it.
+
+    On a CPU the copy is taken from so much memory at once that the C library gets it from the system and gives it back.
+    Smaller ones come from its heap, where what a run keeps, such as keys, comes to lie between them: of a file in
+    float32 at full size, two steps left 2 GB of holes.
+    """
+    small = weight.numel() * dtype.itemsize < _LARGE
+    if small or weight.dtype == dtype or weight.device.type != "cpu" or torch.compiler.is_compiling():
+        return weight.to(dtype)
+    size = max(weight.numel(), _FROM_THE_SYSTEM // dtype.itemsize)
+    return torch.empty(size, dtype=dtype)[: weight.numel()].view(weight.shape).copy_(weight)
+
+
+_LARGE, _FROM_THE_SYSTEM = 1 << 20, (1 << 25) + 1
+"""Bytes. glibc takes more than 32 MB from the system, whatever was freed before (mallopt(3), M_MMAP_THRESHOLD)."""
+
+
 def widened(weight: Tensor, dtype: torch.dtype) -> Tensor:
     """The stored values in a wider dtype.
 
@@ -111,7 +129,7 @@ def widened(weight: Tensor, dtype: torch.dtype) -> Tensor:
     and a product of whole vectors, ten times as fast. (NaN would become a number; loading refuses it.)
     """
     if not _widens_by_bits(weight, dtype):
-        return weight.to(dtype)
+        return cast(weight, dtype)
     return _widen_into(torch.empty_like(weight, dtype=_BITS[dtype][0]), weight, dtype)
 
 

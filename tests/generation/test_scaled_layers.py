@@ -86,6 +86,16 @@ def test_a_weight_without_a_scale_is_torchs_own() -> None:
     assert "scale_weight" not in layer.state_dict()
 
 
+def test_large_copies_leave_no_holes_in_the_heap() -> None:
+    """Guards full size: the C library keeps what is under 32 MB, and 2 GB of it stayed after two steps."""
+    weight = torch.randn(1024, 600)
+    copy = scaled.cast(weight, torch.bfloat16)
+    assert torch.equal(copy, weight.to(torch.bfloat16))
+    assert copy.untyped_storage().nbytes() > 32 * 2**20
+    assert scaled.cast(weight, weight.dtype) is weight
+    assert scaled.cast(weight[:9], torch.bfloat16).untyped_storage().nbytes() == 9 * 600 * 2
+
+
 def test_the_scale_moves_with_its_layer() -> None:
     layer, _ = holding(ScaledLinear, True)
     assert dict(layer.named_buffers()).keys() == {"scale_weight"}
