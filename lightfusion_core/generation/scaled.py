@@ -117,7 +117,7 @@ def cast(weight: Tensor, dtype: torch.dtype) -> Tensor:
     return torch.empty(size, dtype=dtype)[: weight.numel()].view(weight.shape).copy_(weight)
 
 
-_LARGE, _FROM_THE_SYSTEM = 1 << 20, (1 << 25) + 1
+_LARGE, _FROM_THE_SYSTEM = 1 << 20, 33 << 20
 """Bytes. glibc takes more than 32 MB from the system, whatever was freed before (mallopt(3), M_MMAP_THRESHOLD)."""
 
 
