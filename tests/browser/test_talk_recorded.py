@@ -148,6 +148,7 @@ def test_a_turn_is_what_the_panel_says_and_acts_on_the_last_picture(talk: Talk, 
     assert queued(server, "LoadImage")["image"] == "LightFusion/red.png [output]"
     assert queued(server, "LightFusionEdit")["instruction"] == "make it blue"
     assert queued(server, "LightFusionEdit")["image_1"] == [node_of(server, "LoadImage"), 0]
+    talk.page.wait("document.querySelector('.turn:last-child').dataset.state === 'running'", 10)
     server.send("execution_start", {"prompt_id": str(before + 1)})
     server.send("progress", {"prompt_id": str(before + 1), "node": "1", "value": 3, "max": 9})
     talk.page.wait("document.querySelector('.turn:last-child progress').value === 3", 10)
