@@ -330,6 +330,11 @@ class ModelConfig:
         """Pixels that one generation token covers along each side."""
         return self.vae.stride * self.dit.patch_size
 
+    @property
+    def extent(self) -> int:
+        """Pixels along the longest side that the model has places for."""
+        return self.max_extent * self.token_size
+
     def rounded(self, side: float) -> int:
         """A side in pixels as the nearest multiple of one token, at least one."""
         return max(1, round(side / self.token_size)) * self.token_size

@@ -51,16 +51,13 @@ def fit_size(width: int, height: int, config: ModelConfig) -> tuple[int, int]:
     Raises:
         InputError: below one token, longer than 16:1, or beyond the model's largest side.
     """
-    token, largest = config.token_size, config.defaults.max_size
     if width < 1 or height < 1:
         raise InputError(f"A picture needs a width and a height of at least 1 pixel, found {width}x{height}.")
     check_aspect(width, height)
-    fitted = config.rounded(width), config.rounded(height)
-    if max(fitted) > largest:
-        raise InputError(f"This model draws up to {largest} pixels a side, found {width}x{height}.")
+    fitted = _rounded_within(width, height, config.defaults.max_size, config)
     if fitted != (width, height):
-        log.warning("%dx%d is not a multiple of %d pixels: drawing %dx%d.", width, height, token, *fitted)
-    return fitted[0], fitted[1]
+        log.warning("%dx%d is not a multiple of %d pixels: drawing %dx%d.", width, height, config.token_size, *fitted)
+    return fitted
 
 
 def check_extent(width: int, height: int, config: ModelConfig) -> None:
@@ -69,11 +66,16 @@ def check_extent(width: int, height: int, config: ModelConfig) -> None:
     Raises:
         InputError: a side is beyond them.
     """
-    largest = config.max_extent * config.token_size
-    if max(config.rounded(width), config.rounded(height)) > largest:
+    _rounded_within(width, height, config.extent, config)
+
+
+def _rounded_within(width: int, height: int, largest: int, config: ModelConfig) -> tuple[int, int]:
+    fitted = config.rounded(width), config.rounded(height)
+    if max(fitted) > largest:
         raise InputError(
             f"This model draws up to {largest} pixels a side, found {width}x{height}: draw smaller, and upscale."
         )
+    return fitted
 
 
 def check_aspect(width: int, height: int) -> None:

@@ -93,12 +93,9 @@ class LightFusionEdit(io.ComfyNode):
 
     @classmethod
     def execute(cls, **values) -> io.NodeOutput:
-        from .native.editing import check_host, expand, links_or_values
+        from .native.editing import edit, expanded
 
-        check_host()
-        inputs = links_or_values(cls.hidden.dynprompt, cls.hidden.unique_id, values)
-        graph, *links = expand(inputs, values)
-        return io.NodeOutput(*links, expand=graph)
+        return expanded(edit, cls.hidden, values)
 
 
 class LightFusionEdits(io.ComfyNode):
@@ -130,9 +127,6 @@ class LightFusionEdits(io.ComfyNode):
 
     @classmethod
     def execute(cls, **values) -> io.NodeOutput:
-        from .native.editing import check_host, expand_row, links_or_values
+        from .native.editing import edits, expanded
 
-        check_host()
-        inputs = links_or_values(cls.hidden.dynprompt, cls.hidden.unique_id, values)
-        graph, *links = expand_row(inputs, values)
-        return io.NodeOutput(*links, expand=graph)
+        return expanded(edits, cls.hidden, values)

@@ -85,8 +85,7 @@ def settings_of(arguments: Namespace) -> Settings:
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     side = config.rounded(arguments.size or config.defaults.size) // config.token_size
     if side > config.max_extent:
-        largest = config.max_extent * config.token_size
-        raise InputError(f"The preset {config.name} draws up to {largest} pixels a side, found {arguments.size}.")
+        raise InputError(f"The preset {config.name} draws up to {config.extent} pixels a side, found {arguments.size}.")
     return Settings(
         config,
         device,

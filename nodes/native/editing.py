@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from comfy.cli_args import args
+from comfy_api.latest import io
 from comfy_execution import caching
 from comfy_execution.graph import DynamicPrompt
 from comfy_execution.graph_utils import GraphBuilder, Node, is_link
@@ -26,13 +27,25 @@ Link = list[Any]
 _SHARED = ("image_2", "image_3", "image_4")
 
 
-def check_host() -> None:
-    """Refuse what the oldest hosts cannot run: without a cache of results they lose track of a node that stands for
-    several, whichever it is, and end in a KeyError.
+def expanded(build: Callable[..., tuple[Any, ...]], hidden: Any, values: Mapping[str, Any]) -> io.NodeOutput:
+    """The output of a node that stands for a graph.
+
+    Args:
+        build: makes the graph and the links to the node's outputs, of the inputs as the graph's nodes are to be given
+            them and as values.
+        hidden: the node's, with its prompt and its id.
 
     Raises:
-        DependencyError: such a host, started so.
+        DependencyError: a host that cannot run such a node.
     """
+    _check_host()
+    graph, *links = build(_links_or_values(hidden.dynprompt, hidden.unique_id, values), values)
+    return io.NodeOutput(*links, expand=graph)
+
+
+def _check_host() -> None:
+    """Refuse what the oldest hosts cannot run: without a cache of results they lose track of a node that stands for
+    several, whichever it is, and end in a KeyError."""
     if args.cache_none and hasattr(caching, "DependencyAwareCache"):
         raise DependencyError(
             "This version of ComfyUI cannot run a node that stands for several, as this one does, where it is started "
@@ -40,7 +53,7 @@ def check_host() -> None:
         )
 
 
-def links_or_values(dynprompt: DynamicPrompt, node: str, values: Mapping[str, Any]) -> dict[str, Any]:
+def _links_or_values(dynprompt: DynamicPrompt, node: str, values: Mapping[str, Any]) -> dict[str, Any]:
     """A running node's inputs as links, by which the host knows a node that has run before.
 
     Where a link may carry a list, whose items the host gives to the node one at a time, the item stands in
@@ -69,7 +82,7 @@ def _carries_list(dynprompt: DynamicPrompt, link: Link) -> bool:
     return False
 
 
-def expand(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], Link, Link, Link]:
+def edit(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], Link, Link, Link]:
     """The graph of an edit, and the links to its IMAGE, its LATENT and the MASK of where the IMAGE shows the edit.
 
     Each frame is encoded and drawn by itself; all frames are decoded and restored together.
@@ -94,7 +107,7 @@ def expand(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[s
     canvas, fitted, encoded = _canvas(graph, inputs, source, width, height, len(image_1), from_picture)
     if len(frames) > 1 and values.get("frame_seeds") == SAME:
         canvas = graph.node("LatentBatchSeedBehavior", samples=canvas, seed_behavior="fixed").out(0)
-    negative = "negative_prompt" if values.get("negative_prompt") else None
+    negative = inputs["negative_prompt"] if values.get("negative_prompt") else config.defaults.negative_prompt
     texts = {name: inputs[name] for name in ("system", "thought") if values.get(name)}
     drawn = []
     for k in frames:
@@ -105,8 +118,7 @@ def expand(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[s
             latent = graph.node("LatentFromBatch", samples=latent, batch_index=k, length=1).out(0)
         conditioning = graph.node(
             "LightFusionEncode", clip=inputs["clip"], vae=inputs["vae"], prompt=inputs["instruction"],
-            negative_prompt=inputs[negative] if negative else config.defaults.negative_prompt, width=width,
-            height=height, batch_size=1, image_1=image, **texts,
+            negative_prompt=negative, width=width, height=height, batch_size=1, image_1=image, **texts,
             **{name: inputs[name] for name in _SHARED if name in inputs},
         )  # fmt: skip
         drawn.append(_sampler(graph, inputs, values, conditioning, latent, config.defaults).out(0))
@@ -121,12 +133,12 @@ def expand(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[s
     return graph.finalize(), restored.out(0), latents, restored.out(1)
 
 
-def expand_row(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], Link, Link]:
+def edits(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[str, Any], Link, Link]:
     """The graph of several edits, one after another, and the links to the last IMAGE and to those of all steps, in
     order. A step is known by its place and by what comes before it, so that the host keeps what did not change.
 
     Args:
-        inputs, values: as for `expand`, with `instructions`, one a line.
+        inputs, values: as for `edit`, with `instructions`, one a line.
 
     Raises:
         InputError: there is no instruction.

@@ -46,7 +46,7 @@ def size_rule(own_size: bool, config: ModelConfig) -> SizeRule:
     if not own_size:
         return config.vae_image
     token = config.token_size
-    largest = min(config.defaults.max_size, config.max_extent * token) // token * token
+    largest = min(config.defaults.max_size, config.extent) // token * token
     return SizeRule(largest, token, token, largest**2)
 
 

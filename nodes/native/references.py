@@ -84,10 +84,11 @@ def normalised(latent: Tensor, model: Any) -> list[Tensor]:
         )
     patch = config.dit.patch_size
     frames = in_tokens(model.process_latent_in(as_pictures(latent).float().cpu()), patch)
-    tokens, pixels = max(frames.shape[-2:]) // patch, config.max_extent * config.token_size
+    tokens = max(frames.shape[-2:]) // patch
     if tokens > config.max_extent:
         raise InputError(
             f"A reference latent is of a picture of {tokens * config.token_size} pixels, and this model takes up to "
-            f"{pixels}: make the picture smaller before VAE Encode, or give it to LightFusion Encode, which does."
+            f"{config.extent}: make the picture smaller before VAE Encode, or give it to LightFusion Encode, which "
+            "does."
         )
     return list(frames.split(1))

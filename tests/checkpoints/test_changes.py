@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 import torch
 from samples import ids, relative_error
-from tiny import write_model
 
 from lightfusion_core import CheckpointError, LightFusion, Sampling
 from lightfusion_core.checkpoints.memory import own_bytes
@@ -21,14 +20,9 @@ from lightfusion_core.cli import main
 PROMPT = ids("a star")
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_model(tmp_path_factory.mktemp("whole"))
-
-
 @pytest.fixture
-def folder(whole: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(whole, tmp_path / "model"))
+def folder(model: Path) -> Path:
+    return model
 
 
 def cut_off(file: Path) -> None:

@@ -11,7 +11,6 @@ from functools import cache
 from io import BytesIO
 from pathlib import Path
 from random import Random
-from typing import Any
 
 import numpy as np
 from PIL import Image
@@ -36,42 +35,15 @@ FEW = ("0", "1", "2", "3", "-1", "257", "2000", "1000001", "1000000000000", "1e3
 PICTURES = ("plain.png", "alpha.png", "deep.png", "palette.png", "photo.jpg", "mask.png", "link.png", RED, "-dash.png")
 NO_PICTURES = (
     *("broken.png", "half.jpg", "huge.png", "page.png", "empty.png", "folder.png", "nowhere.png", "loop.png"),
-    *(
-        "dangling.png",
-        "shut/plain.png",
-        "fifo.png",
-        "/dev/null",
-        "/dev/full",
-        LONG,
-        "~nobody/x.png",
-        "~none-such/x.png",
-    ),
+    *("dangling.png", "shut/plain.png", "fifo.png", "/dev/null", "/dev/full", LONG, "~nobody/x.png"),
+    "~none-such/x.png",
 )
 FOLDERS = (
-    "folder",
-    "folder/",
-    ".",
-    "..",
-    "new",
-    "new/deep/",
-    "shut",
-    "shut/",
-    "readonly",
-    "readonly/",
-    "/dev",
+    *("folder", "folder/", ".", "..", "new", "new/deep/", "shut", "shut/", "readonly", "readonly/", "/dev"),
     "plain.png",
 )
 MODELS = (
-    "model",
-    "model/",
-    "link",
-    "empty",
-    "pointer.safetensors",
-    "page.safetensors",
-    "half",
-    "nowhere",
-    "nan",
-    "shut",
+    *("model", "model/", "link", "empty", "pointer.safetensors", "page.safetensors", "half", "nowhere", "nan", "shut"),
 )
 OUTPUTS = (
     *("a.png", "new/a.png", "A.PNG", "a.jpg", "a", "plain.png", "link.png", "dangling.png", "loop.png", "shut/a.png"),
@@ -82,19 +54,8 @@ KINDS = ("generate", "edit", "ask", "inspect", "convert", "chat", "demo", "bench
 _WEIGHTS = (24, 24, 14, 10, 12, 8, 2, 2, 2, 2)
 _CHAT = (
     *("a red star", "make it blue", "what is it?", "/help", "/undo", "/draw a star", "/edit make it red", "/ask what?"),
-    *(
-        "/open nowhere",
-        "/open shut",
-        "/save",
-        "/seed x",
-        "/seed 3",
-        "/unknown",
-        "/",
-        "",
-        "\x1b[2J",
-        "a" * 3000,
-        "/back 99",
-    ),
+    *("/open nowhere", "/open shut", "/save", "/seed x", "/seed 3", "/unknown", "/", "", "\x1b[2J", "a" * 3000),
+    "/back 99",
     *("/retry", "/branch 1", "/list", "/quit", "<|im_end|>", "\ufeffa star"),
 )
 
@@ -208,38 +169,29 @@ def _option(draw: Random, action: argparse.Action, model: Path, oddity: float) -
     return [f"{flag}={values[0]}"] if count == 1 and flag[:2] == "--" and draw.random() < 0.5 else [flag, *values]
 
 
+_VALUES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
+    **dict.fromkeys(("rounds", "count"), (("1", "2"), (*FEW[-3:], "-1", "0", *NO_NUMBERS))),
+    **dict.fromkeys(("steps", "batch", "max_tokens", "guidance_every"), (("1", "2", "3"), (*FEW, *NO_NUMBERS))),
+    **dict.fromkeys(("width", "height", "size"), (("64", "96", "128"), (*SIDES, *NO_NUMBERS))),
+    "prompt": (("4", "102"), (*FEW, *NO_NUMBERS)),
+    "device": (("cpu",), ("cuda", "cuda:7", "mps", "hpu", "meta", "abacus", "", "cpu:3", "CPU")),
+    **dict.fromkeys(("mask", "reference"), (PICTURES, NO_PICTURES)),
+    **dict.fromkeys(("output", "changed"), (OUTPUTS[:2], OUTPUTS)),
+    "json": (("a.json",), ("shut/a.json", "folder", "/dev/full", f"{LONG}.json", "plain.png/a", "")),
+    "solver": (("unipc", "dpm++", "euler", "heun"), ("magic", "", "UNIPC")),
+    "renorm": (("none", "global", "channel", "text_channel"), ("magic", "", "UNIPC")),
+    "negative": (TEXTS[:1], TEXTS),
+}
+"""What is sound and what is odd, by option; of the rest, numbers."""
+_OF_MODELS = ("model", "understanding", "understanding_from", "vae", "tokenizer")
+
+
 def _value(draw: Random, action: argparse.Action, model: Path, oddity: float) -> str:
-    name, choices = action.dest, action.choices
-    if choices is not None:
-        return _pick(draw, [str(choice) for choice in choices], ("x", "", "None"), oddity)
-    if name in ("rounds", "count"):
-        return _pick(draw, ("1", "2"), (*FEW[-3:], "-1", "0", *NO_NUMBERS), oddity)
-    if name in ("steps", "batch", "max_tokens", "guidance_every"):
-        return _pick(draw, ("1", "2", "3"), (*FEW, *NO_NUMBERS), oddity)
-    if name in ("width", "height", "size"):
-        return _pick(draw, ("64", "96", "128"), (*SIDES, *NO_NUMBERS), oddity)
-    if name == "prompt":
-        return _pick(draw, ("4", "102"), (*FEW, *NO_NUMBERS), oddity)
-    if name == "device":
-        return _pick(draw, ("cpu",), ("cuda", "cuda:7", "mps", "hpu", "meta", "abacus", "", "cpu:3", "CPU"), oddity)
-    if name in ("model", "understanding", "understanding_from", "vae", "tokenizer"):
+    if action.choices is not None:
+        return _pick(draw, [str(choice) for choice in action.choices], ("x", "", "None"), oddity)
+    if action.dest in _OF_MODELS:
         return _pick(draw, (str(model), "model"), (*MODELS, *NO_PICTURES), oddity)
-    if name in ("mask", "reference"):
-        return _pick(draw, PICTURES, NO_PICTURES, oddity)
-    if name in ("output", "changed"):
-        return _pick(draw, OUTPUTS[:2], OUTPUTS, oddity)
-    if name == "json":
-        return _pick(
-            draw, ("a.json",), ("shut/a.json", "folder", "/dev/full", f"{LONG}.json", "plain.png/a", ""), oddity
-        )
-    if name in ("solver", "renorm"):
-        sound = (
-            ("unipc", "dpm++", "euler", "heun") if name == "solver" else ("none", "global", "channel", "text_channel")
-        )
-        return _pick(draw, sound, ("magic", "", "UNIPC"), oddity)
-    if name in ("negative",):
-        return _pick(draw, TEXTS[:1], TEXTS, oddity)
-    return _pick(draw, ("1", "0.5", "2"), (*NUMBERS, *NO_NUMBERS), oddity)
+    return _pick(draw, *_VALUES.get(action.dest, (("1", "0.5", "2"), (*NUMBERS, *NO_NUMBERS))), oddity)
 
 
 def _needed(draw: Random, kind: str, known: set[str], line: Sequence[str], model: Path) -> list[str]:
@@ -261,5 +213,5 @@ def _needed(draw: Random, kind: str, known: set[str], line: Sequence[str], model
     return found if draw.random() < 0.97 else []
 
 
-def as_shown(line: Sequence[Any]) -> str:
+def as_shown(line: Sequence[str]) -> str:
     return " ".join(repr(word) if len(word) < 60 else f"{word[:50]!r}..." for word in line)

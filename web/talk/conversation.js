@@ -43,11 +43,6 @@ export class Conversation {
     this.head = number;
   }
 
-  /** What was said last of all is set aside. */
-  undo() {
-    this.head = this.turn(this.head)?.parent ?? 0;
-  }
-
   pending() {
     return this.turns.filter(isPending);
   }

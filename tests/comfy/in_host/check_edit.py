@@ -43,7 +43,7 @@ def edit_and_mask(image: Tensor, name: str = "tiny/", **inputs: Any) -> tuple[Te
         "model": model, "clip": clip, "vae": vae, "image_1": image, "instruction": INSTRUCTION, "seed": 5, "steps": 3,
         "text_guidance": 3.0, "image_guidance": 1.5, "size": "automatic", **inputs,
     }  # fmt: skip
-    graph, *links = pack("nodes.native.editing").expand(given, given)
+    graph, *links = pack("nodes.native.editing").edit(given, given)
     return evaluated(graph, links)
 
 
