@@ -71,7 +71,7 @@ class FusionLayer(nn.Module):
 
     def add_to_gen(self, x: Tensor, attended: Tensor) -> Tensor:
         """x (B, N, D) plus the projected attention output (B, H, N, head_dim)."""
-        return x + self.mm_attn.o_gen_proj(rearrange(attended, "b h l d -> b l (h d)")).to(x.dtype)
+        return x + self.mm_attn.o_gen_proj(rearrange(attended, "b h l d -> b l (h d)"))
 
     def add_to_und(self, hidden: Tensor, attended: Tensor) -> Tensor:
         """hidden (B, n, width) plus the projected attention output (B, H, n, head_dim)."""
