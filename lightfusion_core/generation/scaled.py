@@ -7,7 +7,7 @@ without a scale.
 
 from __future__ import annotations
 
-from functools import lru_cache
+from math import inf
 from typing import Any
 
 import torch
@@ -50,9 +50,9 @@ class ScaledLinear(HoldsScale, nn.Linear):
 class Fp8ProductLinear(ScaledLinear):
     """As `ScaledLinear`, multiplying in fp8 where the device and the shapes allow it."""
 
-    def multiply(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> Tensor:
         if self.scale_weight is None or not has_fp8_product(x.device) or not fits_fp8_product(x, self.weight):
-            return super().multiply(x)
+            return super().forward(x)
         return fp8_product(x, self.weight, self.scale_weight, self.bias)
 
 
@@ -148,7 +148,6 @@ _BITS = {torch.bfloat16: (torch.int16, 4, ~0x7800), torch.float32: (torch.int32,
 """By dtype: the integer of its size, e4m3's way to its exponent, and what clears the copies of the sign."""
 
 
-@lru_cache
 def has_fp8_product(device: torch.device) -> bool:
     """Whether matrices multiply in fp8 there: NVIDIA's from compute capability 8.9 on."""
     if device.type != "cuda" or torch.version.hip is not None:
@@ -157,15 +156,38 @@ def has_fp8_product(device: torch.device) -> bool:
 
 
 def fits_fp8_product(x: Tensor, weight: Tensor) -> bool:
-    """Whether the kernel takes x (n, k) and weight (m, k): halves of a float in, e4m3, sides in sixteens."""
+    """Whether the kernel takes x (..., k) and weight (m, k): halves of a float in, e4m3, sides in sixteens."""
     halves = x.dtype in (torch.bfloat16, torch.float16)
     return halves and weight.dtype == FP8 and all(side % 16 == 0 for side in weight.shape)
 
 
 def fp8_product(x: Tensor, weight: Tensor, scale: Tensor, bias: Tensor | None) -> Tensor:
-    """x (n, k) times the transpose of weight (m, k) e4m3 * scale, plus bias: (n, m) in x's dtype. x is quantised
-    by its largest number, which stays on the device."""
-    scale_x = (x.abs().amax().float() / torch.finfo(FP8).max).clamp(min=1e-12)
-    stored = (x / scale_x).to(FP8)
+    """x (..., k) times the transpose of weight (m, k) e4m3 * scale, plus bias: (..., m) in x's dtype. x is quantised by
+    its largest number, which stays on the device."""
+    stored, scale_x = _quantised(x)
     bias = None if bias is None else bias.to(x.dtype)
-    return torch._scaled_mm(stored, weight.t(), scale_a=scale_x, scale_b=scale, bias=bias, out_dtype=x.dtype)
+    rows = stored.flatten(0, -2)
+    made = torch._scaled_mm(rows, weight.t(), scale_a=scale_x, scale_b=scale, bias=bias, out_dtype=x.dtype)
+    return made.unflatten(0, x.shape[:-1])
+
+
+def _quantised(x: Tensor) -> tuple[Tensor, Tensor]:
+    """x in e4m3, and what that is to be multiplied by. Kept with x itself, since queries, keys and values are all made
+    of the same numbers."""
+    if torch.compiler.is_compiling():  # which sees that for itself
+        return _quantise(x)
+    kept = getattr(x, _KEPT, None)
+    if kept is None or kept[0] != x._version:
+        kept = x._version, _quantise(x)
+        setattr(x, _KEPT, kept)
+    return kept[1]
+
+
+_KEPT = "_lightfusion_fp8"
+
+
+def _quantise(x: Tensor) -> tuple[Tensor, Tensor]:
+    scale = (torch.linalg.vector_norm(x, inf).float() / torch.finfo(FP8).max).clamp(min=1e-12)
+    if torch.compiler.is_compiling():
+        return (x / scale).to(FP8), scale
+    return torch.div(x, scale, out=torch.empty(x.shape, dtype=FP8, device=x.device)), scale

@@ -43,12 +43,9 @@ class ScaledOperations(comfy.ops.manual_cast):
             bias = self._bias(x)
             if self.weight_function:
                 return F.linear(x, self._patched(weight, x.dtype), bias)
-            rows = x.flatten(0, -2)
-            if _fast_product(rows, weight):
-                made = fp8_product(rows, weight, self.scale_weight.to(x.device), bias)
-            else:
-                made = scaled_product(rows, weight, self._factor, bias)
-            return made.unflatten(0, x.shape[:-1])
+            if _fast_product(x, weight):
+                return fp8_product(x, weight, self.scale_weight.to(x.device), bias)
+            return scaled_product(x.flatten(0, -2), weight, self._factor, bias).unflatten(0, x.shape[:-1])
 
         def _bias(self, x: Tensor) -> Tensor | None:
             if self.bias is None:
