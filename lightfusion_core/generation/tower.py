@@ -120,9 +120,21 @@ class GenerationTower(nn.Module):
         Returns:
             (R, C, 1, h, w) float32.
         """
-        stream = self.embed(x)
         levels = slice(timestep, timestep + 1) if isinstance(timestep, int) else list(timestep)
-        embedding, modulation = self.embed_time(context.clock[levels])
+        return self.velocity_at(x, context.clock[levels], context, branches, hooks)
+
+    def velocity_at(
+        self,
+        x: Tensor,
+        sinusoids: Tensor,
+        context: Context,
+        branches: Sequence[BranchContext],
+        hooks: StepHooks | None = None,
+    ) -> Tensor:
+        """As `velocity`, at noise levels told by their rows (1 or R, frequencies) of `sinusoids`: all that differs from
+        step to step then is a tensor."""
+        stream = self.embed(x)
+        embedding, modulation = self.embed_time(sinusoids)
         rope = context.row_ropes(branches)
         markers = [branch.markers.start() for branch in branches if branch.markers]
         for i in range(max(len(self.blocks), len(self.mm_attn_layers))):

@@ -12,6 +12,7 @@ from torch import Tensor
 from ..conditioning import Conditioning
 from ..errors import InputError, LightFusionError
 from ..generation.context import BranchContext, Context, ContextBuilder
+from ..generation.recorded import RecordedStep
 from ..generation.tower import GenerationTower
 from .guidance import Guidance
 from .schedule import Schedule, make_schedule
@@ -68,6 +69,7 @@ class GuidedVelocity:
             )
         branches = (conditioning.full, conditioning.negative, conditioning.no_image)[:count]
         self.context: Context = builder.build([branch for branch in branches if branch is not None], rows, columns)
+        self._step = RecordedStep(tower, self.context)
 
     @torch.no_grad()
     def __call__(self, x: Tensor, timestep: int) -> Tensor:
@@ -79,7 +81,7 @@ class GuidedVelocity:
         """The velocity under the prompt alone and the guided one; the first twice where not `guided`."""
         branches = self.context.branches if guided else self.context.branches[:1]
         rows: list[BranchContext] = [branch for branch in branches for _ in range(len(x))]
-        velocities = self.tower.velocity(torch.cat([x] * len(branches)), timestep, self.context, rows)
+        velocities = self._step(torch.cat([x] * len(branches)), timestep, rows)
         if len(branches) == 1:
             return velocities, velocities
         full, negative, *rest = velocities.chunk(len(branches))
