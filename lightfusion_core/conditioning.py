@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import TYPE_CHECKING
 
 from .errors import InputError
@@ -54,6 +55,11 @@ class Branch:
     def tokens(self) -> int:
         """How many tokens the context has."""
         return sum(segment.split.length for segment in self.segments)
+
+    @property
+    def references(self) -> tuple[Segment, ...]:
+        """The segments before the first text."""
+        return tuple(takewhile(lambda segment: not segment.split.is_text, self.segments))
 
     @property
     def has_reference(self) -> bool:

@@ -14,6 +14,7 @@ from .result import say
 
 if TYPE_CHECKING:
     from ..config import ModelConfig
+    from ..generation.plan import BranchTokens
     from ..understanding.tokenizer import Tokenizer
 
 
@@ -53,10 +54,10 @@ def plan(arguments: Namespace, drawing: Drawing, pictures: Sequence[tuple[int, i
     how = held(checkpoint, device, home, None if arguments.dtype is None else getattr(torch, arguments.dtype))
     side = config.defaults.size
     size = drawing.size(config, resized_size(*pictures[0], config.vae_image) if pictures else (side, side))
-    branches, shared = _branches(arguments, drawing, config, Tokenizer(found, config.special_tokens), pictures)
+    room = _branches(arguments, drawing, config, Tokenizer(found, config.special_tokens), pictures)
+    branches = [shared + own for shared, own in zip((room.shared, room.shared, 0), room.own, strict=False)]
     tokens = (size[0] // config.token_size) * (size[1] // config.token_size)
-    segments = sum(branches) - shared * max(0, min(2, len(branches)) - 1)
-    drawn = drawing_memory(config, how.dtype, branches, tokens, arguments.batch * len(branches), segments)
+    drawn = drawing_memory(config, how.dtype, [room], tokens, arguments.batch * len(branches))
     weights = {part: sum(entry.size for entry in checkpoint.part(part)) for part in PARTS}
     on_cpu = home.type == "cpu"
     own = own_bytes(checkpoint, PARTS, how.dtype, how.keeps_fp8, how.as_stored) if on_cpu else None
@@ -92,8 +93,10 @@ def _branches(
     config: ModelConfig,
     tokenizer: Tokenizer,
     pictures: Sequence[tuple[int, int]],
-) -> tuple[list[int], int]:
-    """Context tokens of every branch that guidance needs, and how many of them are the references'."""
+) -> BranchTokens:
+    """Context tokens of every branch that guidance needs: the prompt's, the negative one's, and the one's without the
+    references that those share."""
+    from ..generation.plan import BranchTokens
     from ..images import resized_size
     from ..understanding.answer import THINK_SYSTEM, THOUGHT
 
@@ -108,4 +111,4 @@ def _branches(
     if arguments.think:
         text, other = text + len(tokenizer.segment(THINK_SYSTEM)) + THOUGHT.max_tokens + 2, 0
     count = drawing.guidance(config).branches(bool(pictures))
-    return [shared + text, shared + other, text][:count], shared
+    return BranchTokens(shared, [text, other, text][:count])

@@ -7,7 +7,7 @@ the DiT's layers interleaved while it is built, and its target markers run at ev
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from copy import copy
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
@@ -71,28 +71,95 @@ def _concat(pairs: Iterable[KeyValue]) -> KeyValue:
     return torch.cat(keys, dim=2), torch.cat(values, dim=2)
 
 
+class Room:
+    """Where the keys and values of branches lie while they are attended to, one branch after another, for every fusion
+    layer (1, H, tokens, head_dim).
+
+    It begins with the tokens that its branches share, those of references. Behind them each branch in turn puts its own
+    tokens, and room for the noisy ones is left.
+
+    Args:
+        shared: the segments that they share; from then on their keys and values are views into the room.
+        layers, like: how many fusion layers, and an empty tensor of the shape (1, H, 0, head_dim), of which the room
+            takes heads, width, dtype and device.
+    """
+
+    def __init__(self, shared: Sequence[SegmentKeys], layers: int, like: Tensor) -> None:
+        self.shared = list(shared)
+        self.prefix = sum(part.fusion[0][0].shape[2] for part in self.shared) if layers else 0
+        self.branches = 0
+        self.keys = [like] * layers
+        self.values = [like] * layers
+
+    def reserve(self, tokens: int) -> None:
+        """Have room for so many tokens. Layer by layer, so that at no time there are two of it."""
+        for layer, old in enumerate(self.keys):
+            if old.shape[2] >= tokens:
+                continue
+            keys, values = (old.new_empty(*old.shape[:2], tokens, old.shape[3]) for _ in range(2))
+            start = 0
+            for part in self.shared:
+                k, v = part.fusion[layer]
+                place = slice(start, start := start + k.shape[2])
+                keys[:, :, place], values[:, :, place] = k, v
+                part.fusion[layer] = keys[:, :, place], values[:, :, place]
+            self.keys[layer], self.values[layer] = keys, values
+
+    def put(self, layer: int, start: int, pair: KeyValue) -> int:
+        """Write tokens from place `start` on; gives the place behind them."""
+        end = start + pair[0].shape[2]
+        self.keys[layer][:, :, start:end], self.values[layer][:, :, start:end] = pair
+        return end
+
+    def read(self, layer: int, start: int, end: int) -> KeyValue:
+        """The tokens from place `start` to before `end`."""
+        return self.keys[layer][:, :, start:end], self.values[layer][:, :, start:end]
+
+
 @dataclass(eq=False, slots=True)
 class BranchContext:
-    """One branch's fusion keys and values, (1, H, S + 2 + N, head_dim) for every fusion layer.
+    """One branch's fusion keys and values: S + 2 + N tokens, in every fusion layer.
 
-    The S context tokens come first, then the target's two markers, then room for its N noisy tokens,
-    which every step writes before it attends. (A coupled model writes the markers too.)
+    The S context tokens come first, then the target's two markers, then its N noisy tokens, which every step writes
+    before it attends. (A coupled model writes the markers too.)
+
+    first: where in the room they begin. own: all that is not shared and that no step changes. tokens: how many steps
+    write.
     """
 
     branch: Branch
-    keys: list[Tensor]
-    values: list[Tensor]
+    room: Room
+    first: int
+    own: list[KeyValue]
+    tokens: int
     rope: Rope
     markers: TargetMarkers | None
 
+    @property
+    def length(self) -> int:
+        """S + 2 + N."""
+        own = self.own[0][0].shape[2] if self.own else 0
+        return self.room.prefix - self.first + own + self.tokens
+
+    def lay(self) -> None:
+        """Put its own tokens into the room."""
+        for layer, own in enumerate(self.own):
+            self.room.put(layer, self.room.prefix, own)
+
+    def held(self, layer: int) -> KeyValue:
+        """All keys and values (1, H, S + 2 + N, head_dim), the noisy ones as the last step left them there."""
+        return self.room.read(layer, self.first, self.first + self.length)
+
     def complete(self, layer: int, k: Tensor, v: Tensor) -> KeyValue:
         """Write this step's last tokens (1, H, n, head_dim) and return all keys and values."""
-        if torch.is_grad_enabled():  # rows that share a branch would write over what the way back still needs
-            fixed = self.keys[layer][:, :, : -k.shape[2]], self.values[layer][:, :, : -v.shape[2]]
-            return _concat([fixed, (k, v)])
-        self.keys[layer][:, :, -k.shape[2] :] = k
-        self.values[layer][:, :, -v.shape[2] :] = v
-        return self.keys[layer], self.values[layer]
+        room = self.room
+        if torch.is_grad_enabled():  # rows that share a room would write over what the way back still needs
+            return _concat([room.read(layer, self.first, room.prefix), self.own[layer], (k, v)])
+        own = self.own[layer]
+        if room.branches > 1:
+            room.put(layer, room.prefix, own)
+        end = room.put(layer, room.prefix + own[0].shape[2], (k, v))
+        return room.read(layer, self.first, end)
 
 
 class TargetMarkers:
@@ -145,6 +212,14 @@ class Context:
     branches: list[BranchContext]
     _ropes: dict[tuple[BranchContext, ...], Rope] = field(default_factory=dict)
 
+    def held(self) -> Iterator[KeyValue]:
+        """All keys and values that it holds, each once."""
+        yield from self.cross
+        for room in {branch.room for branch in self.branches}:
+            yield from zip(room.keys, room.values, strict=True)
+        for branch in self.branches:
+            yield from branch.own
+
     def row_ropes(self, rows: Sequence[BranchContext]) -> Rope:
         """The fusion's tables (R, 1, N, head_dim) of a batch whose row k is under `rows[k]`; stacked once."""
         key = tuple(rows)
@@ -178,32 +253,53 @@ class ContextBuilder:
         self.clock = tower.sinusoids(0, TIMESTEPS, self.device)
         self._clean_time: Tensor | None = None
         self._made: dict[tuple[int, ...], SegmentKeys] = {}
+        self._rooms: dict[tuple[int, ...], Room] = {}
+        heads, width = self.config.fusion.num_attention_heads, self.config.dit.head_dim
+        empty = torch.empty(1, heads, 0, width, device=self.device, dtype=tower.dtype)
+        self._nothing: KeyValue = empty, empty
 
     def build(self, branches: Sequence[Branch], rows: int, columns: int, stretch: Stretch = AS_TRAINED) -> Context:
         """The context for pictures of (rows, columns) tokens under these branches; `stretch` places their tokens."""
         rope = wan_rope(rows, columns, self.config.dit.head_dim, self.device, stretch=stretch)
         made = [self._branch(branch, branch.target(rows, columns), stretch) for branch in branches]
+        for room in {one.room for one in made}:
+            room.reserve(max(one.first + one.length for one in made if one.room is room))
+        for one in made:
+            one.lay()
         return Context(self.cross, rope, self.clock, made)
 
     def _branch(self, branch: Branch, target: Split, stretch: Stretch) -> BranchContext:
         chain = self.chain(branch.segments)
-        past = SegmentKeys.join(chain) if branch.coupled else None
         rope = self._rope(target, stretch)
         marker_rope = (rope[0][[0, -1]], rope[1][[0, -1]])
         states = branch.target_markers(target.extent).to(self.device, self._und_dtype)
-        # a frozen model's parts go to their places as they are: joined first, they would be held once more
-        markers, fixed = None, [part.fusion for part in ([past] if past else chain)]
+        shared = len(branch.references)
+        markers, own = None, [part.fusion for part in chain[shared:]]
         if branch.coupled:
-            markers = TargetMarkers(self._vlm(), target, states, past, marker_rope)
+            markers = TargetMarkers(self._vlm(), target, states, SegmentKeys.join(chain), marker_rope)
         else:
-            fixed.append(self._und_keys(states, marker_rope))
-        keys, values = [], []
-        room = target.rows * target.columns + (2 if branch.coupled else 0)
-        for i in range(len(self.tower.mm_attn_layers)):
-            k, v = zip(*(part[i] for part in fixed), strict=True) if fixed else ((), ())
-            keys.append(_with_room(k, room, self.config, self.device, self.tower.dtype))
-            values.append(_with_room(v, room, self.config, self.device, self.tower.dtype))
-        return BranchContext(branch, keys, values, (rope[0][1:-1], rope[1][1:-1]), markers)
+            own.append(self._und_keys(states, marker_rope))
+        room = self._room(branch.references, chain[:shared])
+        room.branches += 1
+        layers = len(self.tower.mm_attn_layers)
+        return BranchContext(
+            branch=branch,
+            room=room,
+            first=0 if shared else room.prefix,
+            own=[_concat(part[i] for part in own) if own else self._nothing for i in range(layers)],
+            tokens=target.rows * target.columns + (2 if branch.coupled else 0),
+            rope=(rope[0][1:-1], rope[1][1:-1]),
+            markers=markers,
+        )
+
+    def _room(self, segments: Sequence[Segment], parts: Sequence[SegmentKeys]) -> Room:
+        """The room of the branches that begin with these segments; those that begin with none share any."""
+        key = tuple(map(id, segments))
+        if not key and self._rooms:
+            return next(iter(self._rooms.values()))
+        if key not in self._rooms:
+            self._rooms[key] = Room(parts, len(self.tower.mm_attn_layers), self._nothing[0])
+        return self._rooms[key]
 
     def chain(self, segments: Sequence[Segment]) -> list[SegmentKeys]:
         """Keys and values of every segment, each computed after those before it."""
@@ -328,17 +424,3 @@ class _UndStream:
 def _between(markers: Tensor, content: Tensor) -> Tensor:
     """Start marker, content, end marker along the tokens of (1, H, n, head_dim)."""
     return torch.cat([markers[:, :, :1], content, markers[:, :, 1:]], dim=2)
-
-
-def _with_room(
-    parts: Sequence[Tensor], room: int, config: ModelConfig, device: torch.device, dtype: torch.dtype
-) -> Tensor:
-    """The parts one after another along the tokens, and `room` empty tokens behind them."""
-    filled = sum(part.shape[2] for part in parts)
-    shape = (1, config.fusion.num_attention_heads, filled + room, config.dit.head_dim)
-    out = torch.empty(shape, device=device, dtype=dtype)
-    at = 0
-    for part in parts:
-        out[:, :, at : at + part.shape[2]] = part
-        at += part.shape[2]
-    return out

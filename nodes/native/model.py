@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, ClassVar
 
 import comfy.latent_formats
@@ -20,7 +21,7 @@ from ...lightfusion_core.conditioning import Branch
 from ...lightfusion_core.config import ModelConfig, VAEConfig
 from ...lightfusion_core.errors import InputError
 from ...lightfusion_core.generation.context import VLMLayers
-from ...lightfusion_core.generation.plan import drawing_memory
+from ...lightfusion_core.generation.plan import BranchTokens, drawing_memory
 from ...lightfusion_core.generation.tower import GenerationTower
 from ...lightfusion_core.sampling.schedule import timestep_of
 from .attention import comfy_attention
@@ -158,6 +159,29 @@ def follow_understanding(patcher: comfy.model_patcher.ModelPatcher, clone: comfy
         clone.model.diffusion_model.couple(understanding.model.tower)
 
 
+class ContextShape(list[int]):
+    """What stands for a condition's shape: 1, its own tokens, and all; and the references that it begins with."""
+
+    def __init__(self, branch: Branch) -> None:
+        shared = sum(segment.split.length for segment in branch.references)
+        super().__init__([1, branch.tokens - shared, branch.tokens])
+        self.references = branch.references
+
+    @staticmethod
+    def rooms(shapes: Iterable[Any]) -> list[BranchTokens]:
+        """The branches of a run by the references that they share, as a context holds them."""
+        rooms: dict[tuple[int, ...], BranchTokens] = {}
+        for shape in shapes:
+            if isinstance(shape, ContextShape):
+                key = tuple(map(id, shape.references))
+                if not key and rooms:  # without references any room will do
+                    key = next(iter(rooms))
+                _, own, whole = shape
+                found = rooms.get(key, BranchTokens(whole - own, ()))
+                rooms[key] = BranchTokens(found.shared, [*found.own, own])
+        return list(rooms.values())
+
+
 class LightFusionModel(comfy.model_base.BaseModel):
     """What ComfyUI's samplers talk to."""
 
@@ -194,27 +218,23 @@ class LightFusionModel(comfy.model_base.BaseModel):
         return {KEY: BranchCond(kwargs[KEY] if KEY in kwargs else read(kwargs, self))}
 
     def extra_conds_shapes(self, **kwargs: Any) -> dict[str, Any]:
-        """How many tokens a condition's context has, of text and in all: for `memory_required`, before it is built."""
+        """How many tokens a condition's context has: for `memory_required`, before it is built."""
         try:
             branch = kwargs[KEY] if KEY in kwargs else branch_of(kwargs)
         except InputError:
             return {}
         if not isinstance(branch, Branch):  # why there is none
             return {}
-        text = sum(segment.split.length for segment in branch.segments if segment.split.is_text)
-        return {KEY: [1, text, branch.tokens]}
+        return {KEY: ContextShape(branch)}
 
     def memory_required(self, input_shape: Any, cond_shapes: dict[str, Any] | None = None) -> float:
         """Bytes beside the weights: before a run those of its contexts too, which it holds together with the segments
-        that they are copied from; once it runs (a handle has no shape) those of a call of the network alone."""
+        that their texts are copied from; once it runs (a handle has no shape) those of a call of the network alone."""
         net = self.diffusion_model
         rows, columns = (-(-side // net.config.dit.patch_size) for side in input_shape[-2:])
-        branches = [shape[1:] for shape in (cond_shapes or {}).get(KEY, ()) if len(shape) == 3]
-        segments = sum(text for text, _ in branches) + max((whole - text for text, whole in branches), default=0)
-        foreseen = drawing_memory(
-            net.config, net.dtype, [whole for _, whole in branches], rows * columns, input_shape[0], segments
-        )
-        held = foreseen.context + foreseen.room + foreseen.segments if branches else 0
+        rooms = ContextShape.rooms((cond_shapes or {}).get(KEY, ()))
+        foreseen = drawing_memory(net.config, net.dtype, rooms, rows * columns, input_shape[0])
+        held = foreseen.context + foreseen.room + foreseen.segments if rooms else 0
         return held + foreseen.step
 
 

@@ -173,3 +173,25 @@ def test_shared_references_run_once_for_all_branches(model: LightFusion) -> None
     finally:
         hook.remove()
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_branches_that_take_turns_in_one_room_are_as_if_alone(model: LightFusion, together: bool) -> None:
+    """Guards a branch that reads what another left, and a room that is made larger for a later one."""
+    images = references(2)
+    conditioning = model.encoder.encode([PROMPT], images, [NEGATIVE * 5])
+    branches = [conditioning.full, conditioning.negative, conditioning.no_image]
+    x = latents(1, ROWS, COLUMNS)
+    alone = torch.cat([cached(model, [branch], x, 600) for branch in branches])
+    builder = ContextBuilder(model.generation, model.device, model.understanding)
+    with torch.no_grad():
+        if together:
+            made = builder.build(branches, ROWS, COLUMNS).branches
+        else:
+            made = [builder.build([branch], ROWS, COLUMNS).branches[0] for branch in branches]
+        context = builder.build(branches[:1], ROWS, COLUMNS)
+        rows = [*made, *made[::-1]]
+        found = model.generation.velocity(x.expand(len(rows), -1, -1, -1, -1), 600, context, rows)
+    assert len({branch.room for branch in made}) == 1
+    assert torch.equal(found[:3], found[3:].flip(0))
+    assert relative_error(found[:3], alone) <= CLOSE

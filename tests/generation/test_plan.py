@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from samples import ids, references
 
 from lightfusion_core import LightFusion
 from lightfusion_core.generation.context import ContextBuilder
-from lightfusion_core.generation.plan import drawing_memory
+from lightfusion_core.generation.layers import KeyValue
+from lightfusion_core.generation.plan import BranchTokens, drawing_memory
 
 ROOT = Path(__file__).parents[2]
 _RUN = """
@@ -52,13 +54,19 @@ def test_a_context_is_foreseen_to_the_byte(frozen: LightFusion, count: int) -> N
     builder = ContextBuilder(frozen.generation, "cpu")
     with torch.no_grad():
         made = builder.build(branches, 3, 5)
-    tokens = [branch.tokens for branch in branches]
     shared = sum(segment.split.length for segment in conditioning.full.segments[: 2 * count])
-    foreseen = drawing_memory(frozen.config, torch.float32, tokens, 15, 2, sum(tokens) - shared)
-    held = [*made.cross, *(pair for branch in made.branches for pair in zip(branch.keys, branch.values, strict=True))]
-    assert foreseen.context + foreseen.room == sum(k.nbytes + v.nbytes for k, v in held)
-    kept = [pair for part in builder._made.values() for pair in part.fusion]
-    assert foreseen.segments == sum(k.nbytes + v.nbytes for k, v in kept)
+    room = BranchTokens(shared, [branch.tokens - shared for branch in branches])
+    foreseen = drawing_memory(frozen.config, torch.float32, [room], 15, 2)
+    held = storages(made.held())
+    assert foreseen.context + foreseen.room == sum(held.values())
+    kept = storages(pair for part in builder._made.values() for pair in part.fusion)
+    assert foreseen.segments == sum(size for start, size in kept.items() if start not in held)
+
+
+def storages(pairs: Iterable[KeyValue]) -> dict[int, int]:
+    """The bytes of all memory that keys and values lie in, by where it begins."""
+    found = [tensor.untyped_storage() for pair in pairs for tensor in pair]
+    return {storage.data_ptr(): storage.nbytes() for storage in found}
 
 
 @pytest.mark.slow
@@ -76,7 +84,7 @@ def test_a_run_is_foreseen_within_fifteen_hundredths(side: int, count: int, batc
     command = [sys.executable, "-c", _RUN, *map(str, (side, count, batch, dtype))]
     run = subprocess.run(command, cwd=ROOT, env=os.environ | settings, capture_output=True, text=True, check=True)
     request = Request(side, count)
-    branch = request.context(BENCH)
-    foreseen = drawing_memory(BENCH, getattr(torch, dtype), [branch] * 2, side**2, 2 * batch, branch + request.prompt)
+    room = BranchTokens(request.context(BENCH) - request.prompt, [request.prompt] * 2)
+    foreseen = drawing_memory(BENCH, getattr(torch, dtype), [room], side**2, 2 * batch)
     print(f"{foreseen.peak / 1e6:.0f} MB foreseen, {float(run.stdout) / 1e6:.0f} MB taken")
     assert foreseen.peak == pytest.approx(float(run.stdout), rel=0.15)

@@ -34,7 +34,7 @@ from lightfusion_core import Conditioning, Guidance, LightFusion, Reference, Sam
 from lightfusion_core.checkpoints.reader import Checkpoint
 from lightfusion_core.conditioning import Branch
 from lightfusion_core.config import SizeRule
-from lightfusion_core.generation.context import ContextBuilder
+from lightfusion_core.generation.context import BranchContext, ContextBuilder
 from lightfusion_core.generation.rope import apply_half_rope, multimodal_rope
 from lightfusion_core.images import resized_size
 from lightfusion_core.layout import (
@@ -219,8 +219,8 @@ class Replay:
             if branch is not None:
                 kept = sum(segment.split.length for segment in branch.segments)
                 made = self.guided(branch, x).context.branches[0]
-                yield f"{name}.fusion_k", torch.stack([_tokens(k[:, :, :kept]) for k in made.keys]), SINGLE
-                yield f"{name}.fusion_v", torch.stack([_tokens(v[:, :, :kept]) for v in made.values]), SINGLE
+                for letter, parts in zip("kv", held(made), strict=True):
+                    yield f"{name}.fusion_{letter}", torch.stack([_tokens(part[:, :, :kept]) for part in parts]), SINGLE
         for k, reference in enumerate(case.references):
             if f"ctx.ref{k}.vit_embed" in case:
                 features = lf.understanding.see(*patchify(reference.vit_pixels, lf.config.vision))
@@ -252,7 +252,7 @@ class Replay:
         target = full.target(x.shape[-2] // patch, x.shape[-1] // patch)
         markers = full.target_markers(target.extent)
         yield f"{name}.und_hidden", markers, SINGLE
-        for letter, parts in (("k", context.keys), ("v", context.values)):
+        for letter, parts in zip("kv", held(context), strict=True):
             own = torch.stack([_tokens(part[:, :, kept:]) for part in parts])
             yield f"{name}.fusion_{letter}", torch.cat([own[:, :1], own[:, 2:], own[:, 1:2]], dim=1), SINGLE
         queries = [
@@ -434,6 +434,12 @@ def _layout(name: str, splits: list[Split], context: list[Split]) -> Found:
     yield f"{name}.mask_fusion", fusion_mask(splits), EXACT
     yield f"{name}.mask_vlm", vlm_mask(splits), EXACT
     yield f"{name}.lens", torch.tensor(lengths(context)), EXACT
+
+
+def held(branch: BranchContext) -> tuple[list[Tensor], list[Tensor]]:
+    """A branch's fusion keys and values (1, heads, tokens, head_dim) of all layers."""
+    keys, values = zip(*map(branch.held, range(len(branch.own))), strict=True)
+    return list(keys), list(values)
 
 
 def _tokens(x: Tensor) -> Tensor:

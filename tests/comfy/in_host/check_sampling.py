@@ -177,9 +177,9 @@ def check_the_host_is_told_of_a_runs_memory() -> dict[str, float]:
             contexts, builders = list(self.made.values()), list(self.builders.values())
             pairs = [pair for builder in builders for pair in builder.cross]
             pairs += [pair for builder in builders for part in builder._made.values() for pair in part.fusion]
-            for branch in (branch for context in contexts for branch in context.branches):
-                pairs += zip(branch.keys, branch.values, strict=True)
-            held.append(sum(k.nbytes + v.nbytes for k, v in pairs))
+            pairs += [pair for context in contexts for pair in context.held()]
+            storages = [tensor.untyped_storage() for pair in pairs for tensor in pair]
+            held.append(sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()))
         clear(self)
 
     base.memory_required, run.clear = watched, counted

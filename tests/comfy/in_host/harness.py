@@ -226,8 +226,7 @@ def contexts() -> Iterator[list[weakref.ref[Tensor]]]:
 
     def watched(self: Any, *args: Any) -> Any:
         context = build(self, *args)
-        pairs = [pair for branch in context.branches for pair in zip(branch.keys, branch.values, strict=True)]
-        made.extend(weakref.ref(tensor) for pair in [*context.cross, *pairs] for tensor in pair)
+        made.extend(weakref.ref(tensor) for pair in context.held() for tensor in pair)
         return context
 
     builder.build = watched
