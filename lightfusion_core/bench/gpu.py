@@ -79,7 +79,7 @@ def measure(settings: Settings, on_round: OnRound = quiet) -> Report:
     report.results["matmul_operations_per_second"] = rate
     bars = {name: Series(name) for name in requests}
     for weights in (str(settings.dtype).removeprefix("torch."), "fp8"):
-        run = Run(_tower(settings, weights), settings, sampling)
+        run = Run(tower(settings, weights), settings, sampling)
         held = weight_bytes(run.tower)
         peaks = {}
         for name, request in requests.items():
@@ -107,14 +107,15 @@ def measure(settings: Settings, on_round: OnRound = quiet) -> Report:
     return report
 
 
-def _tower(settings: Settings, weights: str) -> GenerationTower:
+def tower(settings: Settings, weights: str) -> GenerationTower:
+    """A generation tower of random weights, in the settings' dtype or "fp8", compiled where the settings say so."""
     if weights == "fp8":
-        tower = random_fp8_generation(settings)
+        made = random_fp8_generation(settings)
     else:
-        tower = random_generation(settings.config, settings.device, settings.dtype)
+        made = random_generation(settings.config, settings.device, settings.dtype)
     if settings.compiled:
-        compile_step(tower)
-    return tower
+        compile_step(made)
+    return made
 
 
 def random_fp8_generation(settings: Settings) -> GenerationTower:

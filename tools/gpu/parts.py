@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,14 +18,17 @@ import torch
 sys.path += [folder] if (folder := os.environ.get("LIGHTFUSION_WHEELS")) else []
 
 from lightfusion_core import LightFusion
-from lightfusion_core.bench import gpu, phases
+from lightfusion_core.bench import counts, gpu, phases
+from lightfusion_core.bench.plain import matmul_rate
 from lightfusion_core.bench.presets import preset, random_generation
-from lightfusion_core.bench.report import Report
+from lightfusion_core.bench.report import Report, of_ratio, of_time
 from lightfusion_core.bench.requests import PROMPT, Request
 from lightfusion_core.bench.settings import Settings
-from lightfusion_core.bench.timing import seconds, synchronise
+from lightfusion_core.bench.timing import Spread, interleaved, ratio, seconds, synchronise
 from lightfusion_core.errors import CapabilityError
 from lightfusion_core.generation.context import ContextBuilder
+from lightfusion_core.generation.recorded import RECORDED_AFTER, RecordedStep
+from lightfusion_core.generation.tower import GenerationTower
 from lightfusion_core.pipeline import default_device
 from lightfusion_core.sampling.guidance import Guidance
 from lightfusion_core.sampling.loop import GuidedVelocity
@@ -97,6 +101,44 @@ def compiled(name: str) -> Report:
     return gpu.measure(settings_of(name, rounds=2, compiled=True))
 
 
+def steps(name: str) -> Report:
+    """A step as it is and recorded, in two sizes, for every form of the weights, compiled and not."""
+    settings = settings_of(name, rounds=9)
+    rate = matmul_rate(settings.device, settings.dtype, 8192 if settings.device.type == "cuda" else 256)
+    report = Report(
+        "Steps of a picture", settings.as_dict(),
+        ("weights", "compiled", "pixels", "a step", "recorded", "ratio", "of the matmul rate", "largest difference"),
+    )  # fmt: skip
+    for weights in (str(settings.dtype).removeprefix("torch."), "fp8"):
+        for compiled in (False, True) if settings.device.type == "cuda" else (False,):
+            tower = gpu.tower(replace(settings, compiled=compiled), weights)
+            for side in (settings.side, settings.side // 2):
+                report.rows.append(
+                    (weights, "yes" if compiled else "no", *_step(tower, replace(settings, side=side), rate))
+                )
+            del tower
+    return report
+
+
+@torch.no_grad()
+def _step(tower: GenerationTower, settings: Settings, rate: float) -> tuple[str, ...]:
+    config, device, request = settings.config, settings.device, Request(settings.side, 0, settings.prompt)
+    conditioning = request.conditioning(config, device, settings.dtype)
+    velocity = GuidedVelocity(tower, ContextBuilder(tower, device), conditioning, Guidance(3.0), *[request.side] * 2)
+    x, rows = request.latent(config).to(device), [*velocity.context.branches]
+    as_it_is = partial(tower.velocity, torch.cat([x, x]), phases.TIMESTEP, velocity.context, rows)
+    recorded = partial(RecordedStep(tower, velocity.context), torch.cat([x, x]), phases.TIMESTEP, rows)
+    times = interleaved(
+        {"as it is": as_it_is, "recorded": recorded}, settings.rounds, device, warmup=RECORDED_AFTER + 1
+    )
+    plain, played = Spread.of(times["as it is"]), Spread.of(times["recorded"])
+    share = counts.step(config, request.tokens, [request.context(config) + 2] * 2) / played.median / rate
+    away = float((as_it_is() - recorded()).abs().max())
+    beside = of_ratio(ratio(times, "recorded", "as it is"))
+    pixels = str(settings.side * config.token_size)
+    return pixels, of_time(plain), of_time(played), beside, f"{share:.1%}", f"{away:.1e}"
+
+
 def profile(name: str) -> Report:
     """One step of an edit with one reference by kernel."""
     settings = settings_of(name)
@@ -119,7 +161,10 @@ def profile(name: str) -> Report:
     report = Report("One step by kernel", settings.as_dict(), ("kernel", "calls", "milliseconds", "share"))
     on_device = device.type == "cuda"
     time_of: Callable = (lambda e: e.self_device_time_total) if on_device else (lambda e: e.self_cpu_time_total)
-    events = sorted(profiled.key_averages(), key=time_of, reverse=True)
+    # on a GPU the operations too are told with the time of the kernels that they start
+    of_device = torch.autograd.DeviceType.CUDA if on_device else torch.autograd.DeviceType.CPU
+    events = [event for event in profiled.key_averages() if event.device_type == of_device]
+    events.sort(key=time_of, reverse=True)
     whole = sum(time_of(event) for event in events) or 1
     for event in events[:_KERNELS]:
         spent = time_of(event)
@@ -130,7 +175,7 @@ def profile(name: str) -> Report:
 
 PARTS: dict[str, Callable[[str], Report]] = {
     "golden": golden, "nano": nano, "pictures": pictures, "compiled": compiled,
-    "phases": lambda name: phases.measure(settings_of(name)), "profile": profile,
+    "steps": steps, "phases": lambda name: phases.measure(settings_of(name)), "profile": profile,
 }  # fmt: skip
 
 
