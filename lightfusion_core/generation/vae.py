@@ -14,14 +14,14 @@ from ..turns import Turn
 
 
 def build_autoencoder(config: VAEConfig) -> nn.Module:
-    """diffusers' AutoencoderKLWan in Wan2.2's form for these sizes.
+    """diffusers' AutoencoderKLWan in Wan2.2's form for these sizes, which takes single frames as pictures.
 
     Raises:
         ConfigError: widths that do not go together.
         DependencyError: diffusers is installed beside a huggingface-hub that it does not take.
     """
     try:
-        from diffusers import AutoencoderKLWan
+        from .single_frame import picture_autoencoder
     except (ImportError, RuntimeError) as error:  # the second where diffusers imports a module of its own late
         versions = ", ".join(f"{name} {_version(name)}" for name in ("diffusers", "huggingface-hub", "transformers"))
         raise DependencyError(
@@ -31,7 +31,7 @@ def build_autoencoder(config: VAEConfig) -> nn.Module:
 
     # Its shortcuts average channels, and it asserts that they can
     try:
-        return AutoencoderKLWan(
+        return picture_autoencoder(
             base_dim=config.base_dim,
             decoder_base_dim=config.decoder_base_dim,
             z_dim=config.z_dim,
