@@ -20,7 +20,8 @@ from torch import Tensor
 from ..errors import InputError
 from ..generation.context import ContextBuilder, SegmentKeys
 from .chat import USER, ChatReader, Message
-from .encoder import Encoder, Pass, Prefix
+from .encoder import Encoder
+from .passes import Pass, Prefix
 from .tokenizer import Tokenizer
 from .vision import Reference
 
@@ -128,7 +129,7 @@ class FrozenWriter:
         """Append tokens; the scores (vocabulary,) of the next one."""
         self.prefix = self.encoder.add_text(self.prefix, ids)
         last = self.prefix.segments[-1].hidden[-1:, -1:]
-        self.prefix = Prefix(self.prefix.segments[-1:], self.prefix.memory)  # earlier states are not read again
+        self.prefix = self.prefix.ending()  # earlier states are not read again
         return self.encoder.tower.logits(last)[0, 0]
 
 

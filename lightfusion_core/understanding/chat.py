@@ -15,8 +15,10 @@ from typing import Any, Generic, TypeAlias, TypeVar
 import torch
 
 from ..errors import InputError
-from .encoder import Encoder, Pass, Prefix, digest
+from .encoder import Encoder, digest
+from .passes import Memory, Pass, Prefix
 from .tokenizer import Tokenizer
+from .tower import KeyValue
 from .vision import Reference
 
 CHAT_SYSTEM = "You are a helpful assistant."
@@ -94,7 +96,8 @@ class ChatReader:
             elif chunk.vit_pixels is not None:
                 end = self.encoder.plan_vit(end, chunk.vit_pixels, passes, causal=True)
             ends.append(end)
-        whole = self.encoder.run(end, passes)
+        # each chunk is a group of its own: which of them were kept changes no bit
+        whole = self.encoder.run(end, *([one] for one in passes)).memory
         finished = tuple(_ended(one.finished(), whole) for one in ends)
         self._kept = _Read(keys, finished)
         return finished[-1], start
@@ -152,8 +155,8 @@ class ChatReader:
         return self.tokenizer.encode(f"{eos}\n{bos}{role}\n")
 
 
-def _ended(prefix: Prefix, whole: Prefix) -> Prefix:
+def _ended(prefix: Prefix, whole: Sequence[KeyValue]) -> Prefix:
     """A prefix without the states that nothing reads, its keys and values a view of those of the whole chat."""
     last, seen = prefix.segments[-1], prefix.seen
-    memory = [(keys[:, :, :seen], values[:, :, :seen]) for keys, values in whole.memory]
-    return Prefix((replace(last, hidden=last.hidden[-1:, -1:].clone()),), memory)
+    memory = Memory(seen, [(keys[:, :, :seen], values[:, :, :seen]) for keys, values in whole])
+    return Prefix((replace(last, hidden=last.hidden[-1:, -1:].clone()),), (memory,))

@@ -2,14 +2,16 @@
 
 Segments attend to the keys and values of those before, so that an image prefix is computed once: shared by the
 branches of a request, and kept for the next one. All segments of a request pass a layer before any passes the next:
-weights that do not fit into memory are read from the disk, or sent to the device, once a request.
+weights that do not fit into memory are read from the disk, or sent to the device, once a request. They pass it in two
+groups, each packed into one call: the images, then all that is behind them. So whether the images were kept changes no
+bit of the rest.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -18,77 +20,9 @@ from ..conditioning import Branch, Conditioning, Segment
 from ..config import ModelConfig
 from ..errors import InputError
 from ..layout import Split, TokenKind
-from .tower import KeyValue, UnderstandingTower
+from .passes import Pass, Prefix, packed
+from .tower import UnderstandingTower
 from .vision import Reference, patchify
-
-
-@dataclass(frozen=True, eq=False, slots=True)
-class Prefix:
-    """Segments, and the VLM's keys and values of all of them (empty for a coupled model, whose states
-    need the generation tower too)."""
-
-    segments: tuple[Segment, ...] = ()
-    memory: Sequence[KeyValue] = ()
-
-    @property
-    def next_start(self) -> int:
-        return self.segments[-1].split.next_start if self.segments else 0
-
-    @property
-    def seen(self) -> int:
-        """How many tokens it has."""
-        return self.memory[0][0].shape[2] if self.memory else 0
-
-    def finished(self) -> Prefix:
-        """Itself; of a `Pass` the prefix that it came to be."""
-        return self
-
-
-class Pass:
-    """One segment on its way through the VLM's layers, behind a prefix that may be on its way too."""
-
-    def __init__(
-        self,
-        tower: UnderstandingTower,
-        before: Prefix | Pass,
-        split: Split,
-        hidden: Tensor,
-        own: Tensor,
-        positions: Tensor,
-        latent: Tensor | None = None,
-    ) -> None:
-        """`own` (n, n): which of its own tokens each sees, beside the whole prefix."""
-        self.tower, self.before, self.split, self.latent = tower, before, split, latent
-        self.seen: int = before.seen + len(own)
-        self.mask = torch.cat([torch.ones(len(own), before.seen, dtype=torch.bool, device=own.device), own], dim=1)
-        self.hidden, self.rotary = hidden, tower.rotary(positions)
-        self.states: list[Tensor] = []
-        self.memory: list[KeyValue] = []
-        self._finished: Prefix | None = None
-
-    @property
-    def next_start(self) -> int:
-        return self.split.next_start
-
-    def layer(self, index: int) -> None:
-        """Run the next layer; the prefix has run it already."""
-        past = self.before.memory[index] if self.before.memory else None
-        self.hidden, (k, v) = self.tower.layer(index, self.hidden, self.rotary, self.mask, past)
-        self.states.append(self.hidden)
-        self.memory.append((k, v) if past is None else (torch.cat([past[0], k], 2), torch.cat([past[1], v], 2)))
-
-    def all_states(self) -> Tensor:
-        """(layers, n, width), every layer's raw output."""
-        made = torch.cat(self.states)
-        self.states.clear()
-        return made
-
-    def finished(self) -> Prefix:
-        """The prefix with this segment behind it, after all layers; the same one each time."""
-        if self._finished is None:
-            segment = Segment(self.split, self.all_states(), self.latent)
-            self._finished = Prefix((*self.before.finished().segments, segment), self.memory)
-        return self._finished
 
 
 class Encoder:
@@ -139,7 +73,8 @@ class Encoder:
         None stays None. No tensor of theirs is one that is kept."""
         references = next((one[0] for one in asked if one and one[0]), ())
         key = digest(references) if references else None
-        images, passes = self._images(references, key)
+        images, first = self._images(references, key)
+        behind: list[Pass] = []
         ends: list[tuple[Prefix | Pass, Pass | None] | None] = []
         for one in asked:
             if one is None:
@@ -147,13 +82,13 @@ class Encoder:
                 continue
             end: Prefix | Pass = images if one[0] else Prefix()
             for ids in one[1]:
-                end = self.plan_text(end, ids, passes)
-            leaf = None if self.coupled else self._plan_markers(end, max_extent or self.config.max_extent, passes)
+                end = self.plan_text(end, ids, behind)
+            leaf = None if self.coupled else self._plan_markers(end, max_extent or self.config.max_extent, behind)
             ends.append((end, leaf))
-        self.run(images, passes)
-        self._keep(key, images.finished())
-        copied = _Copies()
-        return [None if end is None else self._branch(copied(end[0].finished()), end[1]) for end in ends]
+        kept = self.run(images, first, behind)
+        self._keep(key, kept)
+        copies = {id(segment): _copy(segment) for segment in kept.segments}
+        return [None if end is None else self._branch(end[0].finished(), end[1], copies) for end in ends]
 
     def images(self, references: Sequence[Reference]) -> Prefix:
         """The prefix of the references, [VAE, ViT] each (rule B4); the last one made is kept."""
@@ -187,11 +122,16 @@ class Encoder:
         passes: list[Pass] = []
         return self.run(self.plan_text(prefix, ids, passes), passes)
 
-    def run(self, end: Prefix | Pass, passes: Sequence[Pass]) -> Prefix:
-        """Run what was planned, one layer of all passes after another; what `end` comes to be."""
-        for index in range(self.tower.num_layers if passes else 0):
-            for one in passes:
-                one.layer(index)
+    def run(self, end: Prefix | Pass, *groups: Sequence[Pass]) -> Prefix:
+        """Run what was planned, one layer of all groups after another; what `end` comes to be.
+
+        A group goes through a layer in one call (see `packed`), whose rounding depends on all of it: what is to be the
+        same however much was kept, is a group of its own.
+        """
+        packs = [pack for group in groups for pack in packed(self.tower, group)]
+        for index in range(self.tower.num_layers if packs else 0):
+            for pack in packs:
+                pack.layer(index)
         return end.finished()
 
     def _images(self, references: Sequence[Reference], key: bytes | None) -> tuple[Prefix | Pass, list[Pass]]:
@@ -250,16 +190,16 @@ class Encoder:
         start, end = self._markers()
         targets = [Split(TokenKind.NOISY, before.next_start, 1, extent) for extent in range(1, max_extent + 1)]
         positions = torch.cat([target.und_position_ids() for target in targets], dim=1)
-        pairs = torch.block_diag(*[torch.ones(2, 2)] * max_extent).bool().to(self.tower.device)
+        pairs = torch.block_diag(*[torch.ones(2, 2)] * max_extent).bool()
         hidden = torch.cat([start, end], dim=1).repeat(1, max_extent, 1)
-        passes.append(Pass(self.tower, before, targets[-1], hidden, pairs, positions))
+        passes.append(Pass(before, targets[-1], hidden, pairs, positions))
         return passes[-1]
 
-    def _branch(self, prefix: Prefix, leaf: Pass | None) -> Branch:
+    def _branch(self, prefix: Prefix, leaf: Pass | None, copies: Mapping[int, Segment]) -> Branch:
+        segments = tuple(copies.get(id(segment), segment) for segment in prefix.segments)
         if leaf is None:
-            markers = torch.stack([torch.cat(self._markers(), dim=1)])
-            return Branch(prefix.segments, markers, coupled=True)
-        return Branch(prefix.segments, leaf.all_states().unflatten(1, (-1, 2)).transpose(0, 1).contiguous())
+            return Branch(segments, torch.stack([torch.cat(self._markers(), dim=1)]), coupled=True)
+        return Branch(segments, leaf.states.unflatten(1, (-1, 2)).transpose(0, 1).contiguous())
 
     def _add(
         self,
@@ -272,9 +212,9 @@ class Encoder:
     ) -> Prefix | Pass:
         if self.coupled:
             return Prefix((*before.finished().segments, Segment(split, hidden, latent)))
-        own = torch.ones(split.und_length, split.und_length, dtype=torch.bool, device=hidden.device)
+        own = torch.ones(split.und_length, split.und_length, dtype=torch.bool)
         own = own.tril() if split.is_text or causal else own
-        passes.append(Pass(self.tower, before, split, hidden, own, split.und_position_ids(), latent))
+        passes.append(Pass(before, split, hidden, own, split.und_position_ids(), latent))
         return passes[-1]
 
     def _markers(self) -> tuple[Tensor, Tensor]:
@@ -282,21 +222,10 @@ class Encoder:
         return start, end
 
 
-class _Copies:
-    """Segments in memory of their own, so that writing into a conditioning changes nothing that is kept; one copy of
-    each, which branches share."""
-
-    def __init__(self) -> None:
-        self._made: dict[int, Segment] = {}
-
-    def __call__(self, prefix: Prefix) -> Prefix:
-        return Prefix(tuple(map(self._copy, prefix.segments)))
-
-    def _copy(self, segment: Segment) -> Segment:
-        if id(segment) not in self._made:
-            latent = None if segment.latent is None else segment.latent.clone()
-            self._made[id(segment)] = replace(segment, hidden=segment.hidden.clone(), latent=latent)
-        return self._made[id(segment)]
+def _copy(segment: Segment) -> Segment:
+    """A segment in memory of its own, so that writing into a conditioning changes nothing that is kept."""
+    latent = None if segment.latent is None else segment.latent.clone()
+    return replace(segment, hidden=segment.hidden.clone(), latent=latent)
 
 
 def digest(references: Sequence[Reference]) -> bytes:

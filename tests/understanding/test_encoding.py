@@ -9,12 +9,13 @@ from contextlib import contextmanager
 import pytest
 import torch
 from samples import ids, reference, references, relative_error
-from torch import nn
+from torch import Tensor, nn
 
 from lightfusion_core import Conditioning, InputError, LightFusion, Reference
-from lightfusion_core.layout import TokenKind
+from lightfusion_core.config import TextConfig
+from lightfusion_core.layout import Split, TokenKind
 from lightfusion_core.understanding.chat import USER, Message
-from lightfusion_core.understanding.encoder import Prefix
+from lightfusion_core.understanding.passes import Pass, Prefix, packed, thrown_away
 
 PROMPT, OTHER, NEGATIVE = ids("a red circle"), ids("a blue square on top"), ids("blurred")
 
@@ -44,17 +45,18 @@ def test_images_run_once_for_all_branches_and_requests(frozen: LightFusion) -> N
     images, pairs = references(2), 2 * frozen.config.max_extent
     with counted(vision(frozen)) as seen, counted(decoder(frozen)) as run:
         frozen.encoder.encode([PROMPT], images, [NEGATIVE])
-    branches = [len(PROMPT), pairs, len(NEGATIVE), pairs, len(PROMPT), pairs]
     assert len(seen) == 2
-    assert run == [2, 12 + 2, 2, 4 + 2, *branches]  # each image: two markers, then the ViT tokens in theirs
+    # each image: two markers, then the ViT tokens in theirs; then texts and markers of the branches
+    assert run == [2 + 12 + 2 + 2 + 4 + 2, len(PROMPT) + pairs + len(NEGATIVE) + pairs + len(PROMPT) + pairs]
     with counted(vision(frozen)) as seen, counted(decoder(frozen)) as run:
         frozen.encoder.encode([OTHER], images, [NEGATIVE])
     assert seen == []
-    assert run == [len(OTHER), pairs, len(NEGATIVE), pairs, len(OTHER), pairs]
+    assert run == [len(OTHER) + pairs + len(NEGATIVE) + pairs + len(OTHER) + pairs]
 
 
 def test_a_request_passes_each_layer_once(frozen: LightFusion) -> None:
-    """Guards weights larger than memory: an edit read them eight times, a layer of one segment after another."""
+    """Guards weights larger than memory: an edit read them eight times, a layer of one segment after another; and a
+    GPU's idle time: it started a layer's kernels twelve times for this request."""
     frozen.encoder.forget()
     order: list[int] = []
     layers = frozen.understanding.model.language_model.layers
@@ -65,7 +67,72 @@ def test_a_request_passes_each_layer_once(frozen: LightFusion) -> None:
     for hook in hooks:
         hook.remove()
     assert order == sorted(order)
-    assert len(order) == len(layers) * (4 + 5 + 3)
+    assert len(order) == len(layers) * 2  # the images, and what is behind them
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_a_kept_picture_changes_no_bit(frozen: LightFusion, count: int) -> None:
+    """Guards one seed, one picture: whoever repeats a request must get what it gave at first."""
+    images = references(count)
+
+    def states() -> list[Tensor]:
+        made = frozen.encoder.encode([PROMPT, OTHER], images, [NEGATIVE])
+        branches = [made.full, made.negative, made.no_image]
+        return [part for one in branches for part in (*(segment.hidden for segment in one.segments), one.markers)]
+
+    frozen.encoder.forget()
+    fresh = states()
+    kept = states()  # of the same request
+    frozen.encoder.forget()
+    frozen.encoder.images(images)
+    read = states()  # of an answer about the pictures
+    assert all(torch.equal(a, b) and torch.equal(a, c) for a, b, c in zip(fresh, kept, read, strict=True))
+
+
+def test_branches_side_by_side_see_nothing_of_each_other(frozen: LightFusion) -> None:
+    """Guards the mask of a call that many segments share: each branch is what it is alone, up to rounding."""
+    images = references(2)
+    request = frozen.encoder.encode([PROMPT, OTHER], images, [NEGATIVE])
+    asked = [(images, [PROMPT, OTHER]), (images, [NEGATIVE]), ((), [PROMPT, OTHER])]
+    for together, one in zip((request.full, request.negative, request.no_image), asked, strict=True):
+        end = Prefix()
+        for image in one[0]:  # a pass at a time
+            for plan, part in (frozen.encoder.plan_latent, image.latent), (frozen.encoder.plan_vit, image.vit_pixels):
+                passes: list[Pass] = []
+                end = frozen.encoder.run(plan(end, part, passes), passes)
+        for text in one[1]:
+            end = frozen.encoder.extend(end, [text])
+        alone = [segment.hidden for segment in end.segments]
+        errors = [relative_error(a.hidden, b) for a, b in zip(together.segments, alone, strict=True)]
+        assert max(errors) <= 2e-6
+        (again,) = frozen.encoder.branches([one])
+        assert relative_error(together.markers, again.markers) <= 2e-6
+
+
+def test_what_a_pack_throws_away(frozen: LightFusion) -> None:
+    """Guards the work of many pictures: one call for all of them must not cost more than a call for each."""
+    tower, large = frozen.understanding, TextConfig()
+
+    def pictures(count: int, side: int) -> list[Pass]:
+        passes: list[Pass] = []
+        end: Prefix | Pass = Prefix()
+        for _ in range(count):
+            split = Split(TokenKind.VIT, end.next_start, side, side)
+            own, hidden = torch.ones(split.length, split.length).bool(), torch.zeros(1, split.length, 128)
+            end = Pass(end, split, hidden, own, split.position_ids())
+            passes.append(end)
+        return passes
+
+    assert thrown_away(pictures(1, 26), large) == 0
+    assert 0.02 < thrown_away(pictures(4, 26), large) < 0.04  # four references of 728 pixels
+    assert thrown_away(pictures(60, 26), large) > 0.25
+    packs = packed(tower, passes := pictures(12, 10))
+    assert [one for pack in packs for one in pack.passes] == passes
+    assert 1 < len(packs) < 12
+    assert all(thrown_away(pack.passes, tower.config.text) <= 0.25 for pack in packs)
+    n, first = 102, len(packs[0].passes)
+    sees = packs[1].mask[:n]  # the first picture of the second pack: all of the first, itself, and no other
+    assert sees[:, : (first + 1) * n].all() and not sees[:, (first + 1) * n :].any()
 
 
 @pytest.mark.parametrize("kind", ["images", "answers"])

@@ -17,7 +17,7 @@ def start() -> None:
     """Count from now on."""
     tower = pack("lightfusion_core.understanding.tower").UnderstandingTower
     encoder = pack("lightfusion_core.understanding.encoder").Encoder
-    segment = pack("lightfusion_core.understanding.encoder").Pass
+    segment = pack("lightfusion_core.understanding.passes").Pass
     vae = pack("nodes.native.vae").LightFusionVAE
     _counts.clear()
     for kind, (owner, method) in zip(
