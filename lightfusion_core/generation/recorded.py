@@ -7,7 +7,8 @@ fp8, wait for that more than for the GPU. Played back, they are one.
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -21,8 +22,8 @@ log = logging.getLogger(__name__)
 class RecordedStep:
     """`GenerationTower.velocity` for one context, whose steps are recorded where that can be done and pays.
 
-    The first steps of each kind (rows and size) run as they are, so that all that is made once is made outside of the
-    recording, and short runs are spared its time: that of one step.
+    The first step of each kind (rows and size) runs as it is, so that all that is made once is made outside of the
+    recording, which takes as long as one.
     """
 
     def __init__(self, tower: GenerationTower, context: Context) -> None:
@@ -59,10 +60,11 @@ class RecordedStep:
 
 
 _Kind = tuple[tuple[int, ...], torch.Size]
-RECORDED_AFTER = 3
+RECORDED_AFTER = 1
 """Steps of a kind that run as they are."""
 _MOST = 4
 """Recordings of a run: with a step cache every number of pictures left is a kind of its own."""
+_NEARLY_FULL = 2 << 30
 
 
 class _Recording:
@@ -75,9 +77,25 @@ class _Recording:
     def __init__(self, tower: GenerationTower, context: Context, branches: Sequence[BranchContext], x: Tensor) -> None:
         self.x, self.sinusoids = x.clone(), context.clock[:1].clone()
         self.graph = torch.cuda.CUDAGraph()
-        # by thread: others may use the GPU meanwhile
-        with torch.cuda.device(x.device), torch.cuda.graph(self.graph, capture_error_mode="thread_local"):
-            self.velocity = tower.velocity_at(self.x, self.sinusoids, context, branches)
+        with torch.cuda.device(x.device), self._aside(x.device):
+            self.graph.capture_begin(capture_error_mode="thread_local")  # other threads may use the GPU meanwhile
+            try:
+                self.velocity = tower.velocity_at(self.x, self.sinusoids, context, branches)
+            finally:
+                self.graph.capture_end()
+
+    @staticmethod
+    @contextmanager
+    def _aside(device: torch.device) -> Iterator[None]:
+        """A stream to record on, as is asked for. What torch holds and does not use is kept, unlike in its own context
+        for it, unless the card is nearly full: a next picture would have to ask for all of it again."""
+        if torch.cuda.mem_get_info(device)[0] < _NEARLY_FULL:
+            torch.cuda.empty_cache()
+        here, aside = torch.cuda.current_stream(), torch.cuda.Stream()
+        aside.wait_stream(here)
+        with torch.cuda.stream(aside):
+            yield
+        here.wait_stream(aside)
 
     def play(self, x: Tensor, sinusoids: Tensor) -> Tensor:
         self.x.copy_(x)
