@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..config import DiTConfig
 from .hooks import BlockAttention
-from .layers import GELU, Attention, KeyValue, Layers, at
+from .layers import GELU, Attention, KeyValue, Layers, at, summand
 from .rope import Rope, apply_wan_rope
 
 
@@ -93,9 +93,9 @@ class WanBlock(nn.Module):
         table = at(self.modulation, time) + time
         shift, scale, gate, ffn_shift, ffn_scale, ffn_gate = table.unsqueeze(2).unbind(1)
         attended = self.self_attn(modulate(x, shift, scale, self.eps).to(dtype), rope, inside)
-        x = torch.addcmul(x, attended, gate)  # float32 plus what may be bfloat16, widened on the way
-        x = x + self.cross_attn(self.norm3(x).to(dtype), context, across)
-        return torch.addcmul(x, self.ffn(modulate(x, ffn_shift, ffn_scale, self.eps).to(dtype)), ffn_gate)
+        x = torch.addcmul(x, summand(attended, x), gate)
+        x = x + summand(self.cross_attn(self.norm3(x).to(dtype), context, across), x)
+        return torch.addcmul(x, summand(self.ffn(modulate(x, ffn_shift, ffn_scale, self.eps).to(dtype)), x), ffn_gate)
 
 
 class Head(nn.Module):

@@ -11,7 +11,7 @@ from einops import rearrange
 from torch import Tensor, nn
 
 from ..config import ModelConfig
-from .layers import Layers
+from .layers import Layers, summand
 from .rope import Rope, apply_half_rope
 
 
@@ -71,7 +71,7 @@ class FusionLayer(nn.Module):
 
     def add_to_gen(self, x: Tensor, attended: Tensor) -> Tensor:
         """x (B, N, D) plus the projected attention output (B, H, N, head_dim)."""
-        return x + self.mm_attn.o_gen_proj(rearrange(attended, "b h l d -> b l (h d)"))
+        return x + summand(self.mm_attn.o_gen_proj(rearrange(attended, "b h l d -> b l (h d)")), x)
 
     def add_to_und(self, hidden: Tensor, attended: Tensor) -> Tensor:
         """hidden (B, n, width) plus the projected attention output (B, H, n, head_dim)."""

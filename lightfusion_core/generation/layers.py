@@ -28,7 +28,8 @@ class RMSNorm(nn.RMSNorm):
     it and takes seven times as long as for a LayerNorm."""
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.device.type != "cpu" or torch.is_grad_enabled() or torch.compiler.is_compiling():
+        elsewhere = x.device.type != "cpu" or x.dtype == torch.float64
+        if elsewhere or torch.is_grad_enabled() or torch.compiler.is_compiling():
             return super().forward(x)
         norm = torch.linalg.vector_norm(x, dim=-1, keepdim=True, dtype=torch.float32)
         eps = torch.finfo(x.dtype).eps if self.eps is None else self.eps
@@ -71,6 +72,12 @@ def at(parameter: Tensor, like: Tensor) -> Tensor:
     """A bare parameter on the device and in the dtype where it is used: a host that offloads moves the
     weights of layers by itself, but not parameters outside of them."""
     return parameter.to(device=like.device, dtype=like.dtype)
+
+
+def summand(made: Tensor, stream: Tensor) -> Tensor:
+    """What a layer made, to be added to the residual stream: numbers in less bits are widened by the sum itself, a copy
+    saved; those in more (float64 weights) must not widen the stream."""
+    return made.to(stream.dtype) if made.element_size() > stream.element_size() else made
 
 
 def without_init() -> torch.device:

@@ -58,3 +58,22 @@ def test_bfloat16_stays_near_float32(tmp_path: Path, is_coupled: bool) -> None:
     assert {stream.dtype for stream in streams} == {torch.float32}
     assert not any(torch.equal(stream, stream.bfloat16().float()) for stream in streams)
     assert relative_error(velocities[1], velocities[0]) <= 0.03
+
+
+@pytest.mark.parametrize(("dtype", "close"), [(torch.float64, 1e-6), (torch.bfloat16, 0.05)])
+def test_the_stream_stays_float32_whatever_the_weights_are(tmp_path: Path, dtype: torch.dtype, close: float) -> None:
+    """Guards sums with what layers of more bits make: they would widen the stream, which its norms do not take."""
+    folder = write_model(tmp_path)
+    found, wanted = [], None
+    for each in (torch.float32, dtype):
+        model = LightFusion.load(folder, device="cpu", dtype=each)
+        block = model.generation.blocks[0]
+        look = block.register_forward_hook(lambda _, given, made: found.append((given[0].dtype, made.dtype)))
+        with torch.no_grad():
+            token = model.config.token_size
+            velocity = model.guided(model.encoder.encode([ids("a red circle")]), 6 * token, 4 * token, Guidance(1.0))
+            made = velocity(latents(1, 4, 6), 600)
+        look.remove()
+        wanted = made if wanted is None else wanted
+    assert set(found) == {(torch.float32, torch.float32)}
+    assert made.dtype == torch.float32 and relative_error(made, wanted) <= close
