@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from .checkpoints.files import TensorFile
 from .checkpoints.reader import require_unchanged
 from .errors import CapabilityError, DeviceMemoryError, InputError
+from .texts import first_line
 from .turns import Turn
 from .understanding.tower import UnderstandingTower
 
@@ -103,7 +104,7 @@ class Residency:
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error) or (watched is not None and error is watched.raised):
                     raise
-                said = str(error).partition("\n")[0].rstrip(".")
+                said = first_line(error)
             # Here, and not above: the error holds the frames of what ran, and they hold its tensors
             forget()
             release(self.device)

@@ -38,6 +38,11 @@ def reason(error: Exception) -> str:
     return printable(str(getattr(error, "strerror", None) or error)).rstrip(".")
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of what a library says of an error, or else its kind, to stand in a sentence."""
+    return (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(":.")
+
+
 def parse_json(content: bytes | str) -> Any:
     """JSON, with or without a byte order mark.
 

@@ -66,7 +66,7 @@ def measure(settings: Settings, on_round: OnRound = quiet) -> Report:
         )
     sampling = Sampling(config.defaults.steps, config.defaults.shift)
     requests = {PICTURE: Request(settings.side, 0, settings.prompt), EDIT: Request(settings.side, 1, settings.prompt)}
-    rate = matmul_rate(device, settings.dtype, 8192 if device.type == "cuda" else 256)
+    rate = matmul_rate(device, settings.dtype)
     on_round("matrix products")
     report = Report(
         f"Pictures of {settings.side * config.token_size} pixels, {sampling.steps} steps, {config.name}",

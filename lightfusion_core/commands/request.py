@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from .. import __version__
 from ..errors import InputError
+from ..texts import first_line
 from .console import progress
 
 if TYPE_CHECKING:
@@ -125,7 +126,7 @@ def device_of(name: str) -> torch.device:
     try:
         torch.empty(1, device=device)
     except (RuntimeError, AssertionError, NotImplementedError, ImportError, AttributeError) as error:
-        reason = str(error).splitlines()[0].split(". ")[0].rstrip(".")
+        reason = first_line(error).split(". ")[0]
         raise InputError(f"The device {name!r} cannot be used here ({reason}): choose another, or cpu.") from None
     return device
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from ..texts import first_line
 from .tower import GenerationTower
 
 log = logging.getLogger(__name__)
@@ -48,8 +49,10 @@ class CompiledStep:
     def _give_up(self, error: Exception) -> None:
         if not self.failed:
             cause = getattr(error, "inner_exception", None) or error
-            reason = (str(cause).strip() or type(cause).__name__).splitlines()[0].rstrip(":.")
-            log.warning("torch.compile does not work here (%s): the step runs uncompiled, at its usual speed.", reason)
+            log.warning(
+                "torch.compile does not work here (%s): the step runs uncompiled, at its usual speed.",
+                first_line(cause),
+            )
         self.failed = True
 
 

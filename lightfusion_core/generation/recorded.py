@@ -13,6 +13,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
+from ..texts import first_line
 from .context import BranchContext, Context
 from .tower import GenerationTower
 
@@ -52,8 +53,10 @@ class RecordedStep:
         try:
             made = self._recordings[kind] = _Recording(self.tower, self.context, branches, x)
         except RuntimeError as error:  # out of memory too: its activations are held apart from all others
-            reason = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(":.")
-            log.info("Steps are not recorded as a CUDA graph (%s): they run one by one, at their usual speed.", reason)
+            log.info(
+                "Steps are not recorded as a CUDA graph (%s): they run one by one, at their usual speed.",
+                first_line(error),
+            )
             self._records = False
             return None
         return made

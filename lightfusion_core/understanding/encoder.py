@@ -119,8 +119,7 @@ class Encoder:
         Raises:
             InputError: the sequence would outgrow the model's positions.
         """
-        passes: list[Pass] = []
-        return self.run(self.plan_text(prefix, ids, passes), passes)
+        return self.extend(prefix, [ids])
 
     def run(self, end: Prefix | Pass, *groups: Sequence[Pass]) -> Prefix:
         """Run what was planned, one layer of all groups after another; what `end` comes to be.

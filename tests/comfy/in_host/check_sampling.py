@@ -6,7 +6,7 @@ from typing import Any
 
 import comfy.sample
 import torch
-from harness import NEGATIVE, PROMPT, counted_steps, empty, encode, engine, ksample, largest, load, node, pack
+from harness import NEGATIVE, PROMPT, counted_steps, empty, encode, engine, ksample, largest, load, node, pack, stored
 from torch import Tensor
 
 
@@ -178,8 +178,7 @@ def check_the_host_is_told_of_a_runs_memory() -> dict[str, float]:
             pairs = [pair for builder in builders for pair in builder.cross]
             pairs += [pair for builder in builders for part in builder._made.values() for pair in part.fusion]
             pairs += [pair for context in contexts for pair in context.held()]
-            storages = [tensor.untyped_storage() for pair in pairs for tensor in pair]
-            held.append(sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values()))
+            held.append(stored(tensor for pair in pairs for tensor in pair))
         clear(self)
 
     base.memory_required, run.clear = watched, counted

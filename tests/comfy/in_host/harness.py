@@ -7,7 +7,7 @@ import gc
 import importlib
 import sys
 import weakref
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import ModuleType
 from typing import Any
@@ -257,7 +257,12 @@ def live_tensors() -> tuple[int, int]:
     """How many tensors there are, and the bytes of their storages."""
     gc.collect()
     tensors = [thing for thing in gc.get_objects() if isinstance(thing, Tensor)]
+    return len(tensors), stored(tensors)
+
+
+def stored(tensors: Iterable[Tensor]) -> int:
+    """The bytes of the memory that tensors lie in, each once."""
     held = [tensor.untyped_storage() for tensor in tensors]
     # what torch.compile has traced with holds no memory, and has no address
     storages = {storage.data_ptr(): storage.nbytes() for storage in held if storage.device.type != "meta"}
-    return len(tensors), sum(storages.values())
+    return sum(storages.values())
