@@ -237,8 +237,8 @@ def test_an_answer_is_told_as_it_grows(client: Client) -> None:
     assert all(later.startswith(earlier) for earlier, later in pairwise(texts))
     assert result.outputs[ASK]["text"] == [texts[-1]]
     assert result.progress(ASK)[-1] == (300, 300)
-    told = [event.kind for event in result.events]
-    assert max(k for k, kind in enumerate(told) if kind == "lightfusion.text") < told.index("executed")
+    told = [(event.kind, event.data.get("node")) for event in result.events]
+    assert max(k for k, (kind, _) in enumerate(told) if kind == "lightfusion.text") < told.index(("executed", ASK))
 
 
 def test_an_unchanged_question_executes_nothing(client: Client) -> None:
