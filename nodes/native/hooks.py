@@ -34,7 +34,12 @@ Options = dict[str, Any]
 
 def hooks_of(options: Options, attention: Callable[..., Tensor], blocks: int) -> HostHooks | None:
     """The hooks of one call of the network; None where nothing is patched."""
-    return HostHooks(options, attention, blocks) if any(options.get(name) for name in _READ) else None
+    return HostHooks(options, attention, blocks) if patched_inside(options) else None
+
+
+def patched_inside(options: Options) -> bool:
+    """Whether anything is called inside of blocks or in place of them."""
+    return any(options.get(name) for name in _READ)
 
 
 def attention_hooks(options: Options, attention: Callable[..., Tensor]) -> StepHooks | None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from ...lightfusion_core.errors import InputError
 from ...lightfusion_core.sampling.schedule import Schedule
+from .compiling import compile_blocks
 from .idle import idle_nodes
 from .telling import take_back, tell
 from .training import prepare_training
@@ -41,6 +42,7 @@ def prepare(executor: Any, noise: Tensor, latent: Tensor, sampler: Any, sigmas: 
     check_wrappers(guider.model_options)
     for kind in idle_nodes():
         tell(f"{kind}: no effect on this model. It changes layers that only U-Nets have: bypass the node.")
+    guider.model_options = compile_blocks(guider.model_patcher.model, guider.model_options)
     if schedule is not None:
         guider.model_options = comfy.model_patcher.create_model_options_clone(guider.model_options)
         guider.model_options.setdefault("transformer_options", {})[SCHEDULE] = schedule

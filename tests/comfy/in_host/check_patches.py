@@ -430,3 +430,43 @@ def check_every_stock_sampler_draws() -> dict[str, int]:
         samples = ksample(sampler_name=name, latent=empty(32, 32))
         assert bool(samples.isfinite().all()), name
     return {"samplers": len(comfy.samplers.KSampler.SAMPLERS)}
+
+
+def check_compiling_is_done_once_for_all_prompts() -> dict[str, float]:
+    """Not once a prompt, as where the whole network is traced with a run's context in it."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+    from torch._dynamo.utils import counters
+
+    model = load()[0].clone()
+    set_torch_compile_wrapper(model, backend="eager", fullgraph=True)
+    counters.clear()
+    graphs, off = [], []
+    for text in (PROMPT, "a blue star", "three green squares and a much longer sentence behind them"):
+        drawn = ksample(model, positive=encode(text))
+        off.append(largest(drawn - ksample(positive=encode(text))))
+        graphs.append(counters["stats"]["unique_graphs"])
+    assert graphs[0] > 0
+    assert graphs == graphs[:1] * 3, graphs
+    assert max(off) < 1e-3, off
+    assert not any("_orig_mod" in name for name, _ in model.model.named_parameters())
+    return {"graphs": graphs[0], "off": max(off)}
+
+
+def check_compiling_gives_way_to_patches() -> None:
+    """They are called inside of blocks, with another function at every step."""
+    from comfy_api.torch_helpers import set_torch_compile_wrapper
+
+    def doubled(attend: Callable[..., Tensor], *args: Any, **more: Any) -> Tensor:
+        return attend(*args, **more) * 2
+
+    def overridden() -> Any:
+        model = load()[0].clone()
+        model.model_options["transformer_options"]["optimized_attention_override"] = doubled
+        return model
+
+    compiled = overridden()
+    set_torch_compile_wrapper(compiled, backend="eager")
+    with told() as said:
+        drawn = ksample(compiled)
+    assert any("TorchCompileModel" in text for text in said), said
+    assert torch.equal(drawn, ksample(overridden()))
