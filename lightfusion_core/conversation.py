@@ -164,6 +164,27 @@ class Conversation:
         self._head = turn.number
         return turn
 
+    def add(
+        self,
+        kind: str,
+        text: str,
+        given: Sequence[Image] = (),
+        *,
+        picture: Image | None = None,
+        answer: str | None = None,
+    ) -> Turn:
+        """Add a turn that was made elsewhere: what was said, and the picture or the answer that came of it.
+
+        Raises:
+            InputError: an unknown kind.
+        """
+        if kind not in KINDS:
+            raise InputError(f"A turn is one of draw, edit and answer, found {kind!r}.")
+        turn = Turn(len(self._turns) + 1, self._head, kind, text, tuple(given), picture, answer)
+        self._turns.append(turn)
+        self._head = turn.number
+        return turn
+
     def draw(self, text: str, **options: Any) -> Turn:
         """`say`, to draw."""
         return self.say(text, kind=DRAW, **options)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from . import PARTS
+from . import PARTS, bench_talk
 from .judge import judge_chain, judge_edit, judge_prompt, outline_errors
 from .manners import MANNERS, sample_manner
 from .prompts import (
@@ -27,11 +27,13 @@ from .prompts import (
     sample_question,
 )
 from .samples import ChainSample, EditSample, PromptSample, QuestionSample
-from .world import render
+from .talks import TalkSample
+from .world import Scene, render
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from ..conversation import Conversation
     from ..pipeline import LightFusion
     from ..sampling.guidance import Guidance
     from ..sampling.loop import Sampling
@@ -46,7 +48,7 @@ _SHOWN = 8
 _LINKS = 5
 """How many edits a chain has."""
 
-_TASKS = {"editing": "edit", "chains": "edit", "questions": "answer"}
+_TASKS = {"editing": "edit", "chains": "edit", "questions": "answer", "talk": "converse"}
 """The parts that need another task than "generate"."""
 
 
@@ -55,7 +57,7 @@ class Artist(Protocol):
 
     @property
     def tasks(self) -> Sequence[str]:
-        """Some of "generate", "edit", "answer"."""
+        """Some of "generate", "edit", "answer", "converse"."""
 
     def draw(self, prompts: Sequence[str], seed: int) -> Iterable[Picture]:
         """A picture for every prompt, in order."""
@@ -65,6 +67,15 @@ class Artist(Protocol):
 
     def answer(self, asked: Sequence[tuple[Picture, str]]) -> Iterable[str]:
         """An answer to every question about its picture."""
+
+    def kinds(self, asked: Sequence[TalkSample]) -> Iterable[str]:
+        """For every conversation, which kind of turn its last sentence asks for."""
+
+    def reply(self, asked: Sequence[TalkSample]) -> Iterable[str]:
+        """An answer to the last sentence of every conversation."""
+
+    def rewrite(self, prompts: Sequence[str]) -> Iterable[str]:
+        """Every prompt rewritten."""
 
 
 class Engine:
@@ -103,6 +114,37 @@ class Engine:
             decoding = Decoding(max_tokens=32)
             yield "".join(self.model.answer(question, [Image.fromarray(picture)], decoding=decoding)).strip()
 
+    def kinds(self, asked: Sequence[TalkSample]) -> Iterable[str]:
+        for sample in asked:
+            found = self.conversation(sample).kinds_of(sample.sentence, pictures_of(sample.given))
+            yield max(found, key=lambda kind: found[kind])
+
+    def reply(self, asked: Sequence[TalkSample]) -> Iterable[str]:
+        for sample in asked:
+            yield self.conversation(sample).answer(sample.sentence, pictures_of(sample.given)).answer or ""
+
+    def rewrite(self, prompts: Sequence[str]) -> Iterable[str]:
+        for prompt in prompts:
+            yield "".join(self.model.rewrite(prompt))
+
+    def conversation(self, sample: TalkSample) -> Conversation:
+        """A conversation that stands before the sample's sentence."""
+        from ..conversation import ANSWER, DRAW, Conversation, Settings
+        from ..understanding.answer import Decoding
+
+        talk = Conversation(self.model, Settings(decoding=Decoding(max_tokens=48)))
+        for asked, said in zip(sample.history[::2], sample.history[1::2], strict=True):
+            (picture,) = pictures_of(said.scenes) or (None,)
+            kind = ANSWER if picture is None else DRAW
+            talk.add(kind, asked.text, pictures_of(asked.scenes), picture=picture, answer=said.text or None)
+        return talk
+
+
+def pictures_of(scenes: Sequence[Scene]) -> tuple[Image, ...]:
+    from PIL import Image
+
+    return tuple(Image.fromarray(render(scene, _SIDE)) for scene in scenes)
+
 
 def _pixels(drawn: Any) -> Picture:
     from ..images import to_pil
@@ -114,11 +156,12 @@ def _pixels(drawn: Any) -> Picture:
 class Result:
     """One category: what was right, by kind, and a few examples.
 
-    examples: pictures side by side, a caption, and whether it was right.
+    examples: pictures side by side, a caption, and whether it was right. wrong: the captions of all that was not.
     """
 
     right: dict[str, list[bool]] = field(default_factory=dict)
     examples: list[tuple[Picture, str, bool]] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list)
 
     @property
     def count(self) -> int:
@@ -130,6 +173,8 @@ class Result:
 
     def add(self, kind: str, right: bool, pictures: Sequence[Picture], caption: str) -> None:
         self.right.setdefault(kind, []).append(right)
+        if not right:
+            self.wrong.append(f"{kind}: {caption}")
         if len(self.examples) < _SHOWN:
             self.examples.append((np.concatenate(pictures, axis=1), caption, right))
 
@@ -162,6 +207,7 @@ class Report:
             "editing": {"edits_done": share("edits_done"), "mean_change_outside": mean(self.change)},
             "chains": {"five_edits_done": share("five_edits_done"), "outline_error_after": mean(self.worn)},
             "questions": {"questions_exact": share("questions_exact")},
+            "talk": {name: share(name) for name in bench_talk.CATEGORIES},
         }
         if set(self.parts) & {"composition", "manners", "chains"}:
             every["outlines"] = {"outline_error": mean(drawn), "circle_error": mean(self.outlines.get("circle", ()))}
@@ -236,6 +282,7 @@ def examined(tasks: Sequence[str], parts: Sequence[str] = PARTS) -> list[str]:
         "editing": ("edits_done",),
         "chains": ("five_edits_done",),
         "questions": ("questions_exact",),
+        "talk": bench_talk.CATEGORIES,
     }
     return [name for part in parts if _TASKS.get(part, "generate") in tasks for name in names[part]]
 
@@ -324,7 +371,23 @@ def _examine_answers(artist: Artist, seed: int, count: int, report: Report, on_d
         on_done()
 
 
+def _examine_talk(name: str) -> Callable[[Artist, int, int, Report, Callable[[], None]], None]:
+    def examine(artist: Artist, seed: int, count: int, report: Report, on_done: Callable[[], None]) -> None:
+        result = report.results[name] = Result()
+        for one in bench_talk.examined(artist, name, seed, count):
+            pictures = [render(scene, _SIDE) for scene in one.scenes] or [_blank()]
+            result.add(one.kind, one.right, pictures, one.caption)
+            on_done()
+
+    return examine
+
+
+def _blank() -> Picture:
+    return np.full((_SIDE, _SIDE, 3), 255, np.uint8)
+
+
 _OTHERS = {
+    **{name: _examine_talk(name) for name in bench_talk.CATEGORIES},
     "edits_done": _examine_editing,
     "five_edits_done": _examine_chains,
     "questions_exact": _examine_answers,

@@ -56,7 +56,7 @@ def sample_chain(rng: random.Random, length: int, held_out: bool = False) -> Cha
         kind = _other(rng, tuple(_EDITS), *(edit.kind for edit in edits[-1:]))
         if len(scene.things) == (1 if kind == "remove" else 3 if kind == "add" else 0):
             continue
-        sample = _EDITS[kind](rng, held_out, scene)
+        sample = edit_of(rng, kind, scene, held_out)
         # A thing made like another could no longer be named.
         if sample is None or len({(thing.shape, thing.color) for thing in sample.target.things}) < len(
             sample.target.things
@@ -65,6 +65,11 @@ def sample_chain(rng: random.Random, length: int, held_out: bool = False) -> Cha
         edits.append(replace(sample, instruction=polish(rng, sample.instruction)))
         scene = sample.target
     return ChainSample(tuple(edits))
+
+
+def edit_of(rng: random.Random, kind: str, scene: Scene, held_out: bool = False) -> EditSample | None:
+    """An edit of a given scene, of one kind (of `LINKS`); None where it cannot be had there."""
+    return _EDITS[kind](rng, held_out, scene)
 
 
 def sample_reference(rng: random.Random, kind: str, held_out: bool = False) -> ReferenceSample:
@@ -237,3 +242,6 @@ _EDITS: dict[str, Callable[[random.Random, bool, Scene], EditSample | None]] = {
     "background": _background,
 }
 """Edits of a given scene; None where it cannot be had there. (`the_one` needs a scene of its own.)"""
+
+LINKS = tuple(_EDITS)
+"""The kinds of edits that a given scene can have."""

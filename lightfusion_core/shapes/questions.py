@@ -164,16 +164,18 @@ def _ask_where_from(rng: random.Random, held_out: bool, scene: Scene, first: Thi
 
 
 def _where_of(rng: random.Random, held_out: bool, scene: Scene) -> _Said | None:
-    found = [
-        (thing, name)
-        for thing in scene.things
-        for name, thirds in PLACES.items()
-        if _in_thirds(thing, *thirds) and _single(scene, thing)
-    ]
+    found = [(thing, place) for thing in scene.things if (place := place_in(scene, thing)) is not None]
     if not found:
         return None
     thing, place = rng.choice(found)
     return ASK["where"].say(rng, held_out, x=refer(rng, scene, thing)), place, (thing,)
+
+
+def place_in(scene: Scene, thing: Thing) -> str | None:
+    """The key of `PLACES` where a thing that can be named stands, if nobody would say another."""
+    if not single(scene, thing):
+        return None
+    return next((name for name, thirds in PLACES.items() if _in_thirds(thing, *thirds)), None)
 
 
 def _in_thirds(thing: Thing, across: int, down: int) -> bool:
@@ -186,13 +188,13 @@ def _related_in(rng: random.Random, scene: Scene) -> tuple[Thing, str, Thing] | 
     if len(scene.things) < 2:
         return None
     first, second = rng.sample(scene.things, 2)
-    if not (_single(scene, first) and _single(scene, second)):
+    if not (single(scene, first) and single(scene, second)):
         return None
     name = next((name for name in RELATIONS if plainly(first, name, second)), None)
     return None if name is None else (first, name, second)
 
 
-def _single(scene: Scene, thing: Thing) -> bool:
+def single(scene: Scene, thing: Thing) -> bool:
     """Whether the scene has no other thing of this shape and colour."""
     return sum((thing.shape, thing.color) == (other.shape, other.color) for other in scene.things) == 1
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from random import Random
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -9,11 +12,16 @@ from PIL import Image
 from torch import Tensor
 
 from lightfusion_core import Guidance, LightFusion
-from lightfusion_core.understanding.answer import Answerer
+from lightfusion_core.conversation import EDIT
+from lightfusion_core.shapes.bench import Engine, pictures_of
+from lightfusion_core.shapes.talks import sample_turn
+from lightfusion_core.shapes.world import render
+from lightfusion_core.understanding.answer import REWRITE_REQUEST, Answerer
 from lightfusion_core.understanding.chat import CHAT_SYSTEM
-from lightfusion_core.understanding.vision import CLIP_MEAN, CLIP_STD, Reference, patchify
+from lightfusion_core.understanding.vision import CLIP_MEAN, CLIP_STD, Reference, patchify, vit_pixels
+from tools.nano.chats import Chats
 from tools.nano.flow import Context, new_generation, velocity
-from tools.nano.model import nano_config
+from tools.nano.model import SIZE, nano_config
 from tools.nano.states import Row, Rows, see, vit_patches
 from tools.nano.train_vlm import new_tower
 
@@ -120,6 +128,65 @@ def test_answers_equal_the_engine(model: LightFusion) -> None:
     for question, end in (("a", -5), ("b", -1)):
         writer, start = answers.chat(question, [Reference(pixels[0])])
         assert relative(model.understanding.logits(last[:1, end]), writer(start)) < 1e-5
+
+
+@pytest.fixture(scope="module")
+def talker() -> LightFusion:
+    """What ships, as a model that converses."""
+    lf = LightFusion.load("nano", device="cpu", dtype=torch.float32)
+    lf.understanding.float()  # also what is kept as it is stored
+    lf.config = replace(lf.config, tasks=(*lf.config.tasks, "converse"))
+    return lf
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("seed", range(4))
+def test_chats_equal_the_conversation(talker: LightFusion, seed: int) -> None:
+    """A chat of several turns with pictures, and the request that finds a sentence's kind: token for token what the
+    conversation gives to be read, the same positions, and the same scores of what is written next."""
+    draw = Random(seed)
+    sample = sample_turn(draw, ("draw", "edit", "answer")[seed % 3], turns=seed)
+    pictures = [Image.fromarray(render(scene, SIZE)) for said in sample.history for scene in said.scenes]
+    pictures += [Image.fromarray(render(scene, SIZE)) for scene in sample.given]
+    chats = Chats(talker.tokenizer, (5, 5))
+    row = chats.context(sample.history, sample.given)
+    chats.ask_kind(row, sample.sentence, sample.answer, 1)
+    heard: list[tuple[list, list[str]]] = []
+    talk = Engine(talker).conversation(sample)
+    likelihoods = talker.likelihoods
+    talker.likelihoods = lambda messages, texts: heard.append((messages, texts)) or likelihoods(messages, texts)
+    try:
+        found = talk.kinds_of(sample.sentence, pictures_of(sample.given))
+    finally:
+        del talker.likelihoods
+    messages = talker._messages(heard[0][0])
+    chunks, start = talker.answerer.reader._chunks(messages)
+    read = (chunk if isinstance(chunk, tuple) else (3, *[0] * 25, 4) for chunk in (*chunks, tuple(start)))
+    ids = [one for part in read for one in part]
+    answer = [*talker.tokenizer.encode(sample.answer), talker.tokenizer.eos]
+    assert row.ids == [*ids, *answer]
+    assert (EDIT in found) == bool(pictures)
+    features = None
+    if pictures:
+        pixels = torch.stack([vit_pixels(picture, talker.config) for picture in pictures])
+        patches = torch.stack([patchify(one, talker.config.vision)[0] for one in pixels])
+        features = see(talker.understanding, patches, (10, 10))
+    last = Rows([row]).run(talker.understanding, features)[-1]
+    writer, start = talker.answerer.chat(messages[-1].text, messages[-1].pictures, messages[:-1])
+    found = talker.understanding.logits(last[:1, len(row.ids) - len(answer) - 1])
+    assert relative(found, writer(start)) < 1e-4
+
+
+@torch.no_grad()
+def test_rewriting_equals_the_engine(talker: LightFusion) -> None:
+    """Several prompts behind one request are each what the engine reads of it alone."""
+    chats, prompts = Chats(talker.tokenizer, (5, 5)), ["a red circle", "Two stars.", "a heart left of 3 crosses"]
+    row = chats.row().text(talker.tokenizer.encode(REWRITE_REQUEST))
+    ends = [chats.ask(row, f"\n{prompt}", "a", leaf) for leaf, prompt in enumerate(prompts, start=1)]
+    last = Rows([row]).run(talker.understanding, None)[-1]
+    for prompt, end in zip(prompts, ends, strict=True):
+        writer, start = talker.answerer.chat(f"{REWRITE_REQUEST}\n{prompt}")
+        assert relative(talker.understanding.logits(last[:1, end]), writer(start)) < 1e-4
 
 
 @torch.no_grad()

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightfusion_core.shapes import PARTS
+from lightfusion_core.shapes import PARTS, bench_talk
 from lightfusion_core.shapes.bench import (
     Picture,
     Report,
@@ -21,7 +21,10 @@ from lightfusion_core.shapes.bench import (
     questions_of,
     run,
 )
+from lightfusion_core.shapes.bench_talk import follow_ups_of, rewritings_of, turns_of
+from lightfusion_core.shapes.rewriting import description
 from lightfusion_core.shapes.samples import COMPOSITION, GENEVAL
+from lightfusion_core.shapes.talks import KINDS, TalkSample
 from lightfusion_core.shapes.world import COLORS, Scene, render
 
 COUNT = 14
@@ -43,7 +46,7 @@ def _rough(picture: Picture) -> Picture:
 class Knowing:
     """Looks up the right answer to every request of one seed; `wrong` spoils what it gives."""
 
-    tasks: Sequence[str] = ("generate", "edit", "answer")
+    tasks: Sequence[str] = ("generate", "edit", "answer", "converse")
 
     def __init__(self, seed: int, wrong: bool = False) -> None:
         self.wrong = wrong
@@ -52,6 +55,8 @@ class Knowing:
         links = [edit for chain in chains_of(seed, COUNT) for edit in chain.edits]
         self.edits = {(key(render(s.source)), s.instruction): s.target for s in (*edits_of(seed, COUNT), *links)}
         self.answers = {s.question: s.answer for s in questions_of(seed, COUNT)}
+        self.talks = {repr(s): s.answer for s in (*turns_of(seed, COUNT), *follow_ups_of(seed, COUNT))}
+        self.rewritten = {s.prompt: description(s) for s in rewritings_of(seed, COUNT)}
         self.seeds: list[int] = []
 
     def draw(self, prompts: Sequence[str], seed: int) -> Iterable[Picture]:
@@ -63,6 +68,15 @@ class Knowing:
 
     def answer(self, asked: Sequence[tuple[Picture, str]]) -> Iterable[str]:
         return ["I do not know" if self.wrong else self.answers[question] for _, question in asked]
+
+    def kinds(self, asked: Sequence[TalkSample]) -> Iterable[str]:
+        return [next(kind for kind in KINDS if (kind == self.talks[repr(one)]) != self.wrong) for one in asked]
+
+    def reply(self, asked: Sequence[TalkSample]) -> Iterable[str]:
+        return ["I do not know" if self.wrong else self.talks[repr(one)] for one in asked]
+
+    def rewrite(self, prompts: Sequence[str]) -> Iterable[str]:
+        return [prompt if self.wrong else self.rewritten[prompt] for prompt in prompts]
 
     def spoiled(self, scene: Scene) -> Scene:
         """The scene without its first thing, or, where it has but one, with a second beside it."""
@@ -88,6 +102,7 @@ def test_truth_gets_full_marks() -> None:
     assert scores["manners"] == {"any_manner": 1.0}
     assert scores["editing"]["edits_done"] == scores["chains"]["five_edits_done"] == 1.0
     assert scores["questions"] == {"questions_exact": 1.0}
+    assert scores["talk"] == dict.fromkeys(bench_talk.CATEGORIES, 1.0)
 
 
 def test_the_change_outside_of_an_edit_is_measured() -> None:
@@ -113,6 +128,8 @@ def test_wrong_pictures_and_answers_get_nothing() -> None:
     assert scores["editing"]["edits_done"] == scores["chains"]["five_edits_done"] == 0.0
     assert set(scores["outlines"].values()) == {None}
     assert scores["questions"] == {"questions_exact": 0.0}
+    # some prompts leave nothing open: handed back as they are, they are rewritten well
+    assert scores["talk"]["kind_of_turn"] == scores["talk"]["follow_ups"] == 0.0 and scores["talk"]["rewriting"] < 0.2
 
 
 def test_outlines_are_measured() -> None:

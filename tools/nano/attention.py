@@ -23,9 +23,10 @@ def plain_attention(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None = None)
 
 def bias_of(mask: Tensor, dtype: torch.dtype) -> Tensor:
     """A mask, True where a row may attend, as numbers to add to the scores."""
-    return torch.zeros(mask.shape, dtype=dtype).masked_fill(~mask, -1e4)
+    return torch.zeros(mask.shape, dtype=dtype, device=mask.device).masked_fill(~mask, -1e4)
 
 
-def autocast_dtype(otherwise: torch.dtype) -> torch.dtype:
-    """What matrix products run in here."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else otherwise
+def autocast_dtype(x: Tensor) -> torch.dtype:
+    """What matrix products with x run in here."""
+    kind = x.device.type
+    return torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x.dtype

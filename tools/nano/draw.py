@@ -18,6 +18,7 @@ from lightfusion_core.sampling.solvers import solver
 
 from .drawings import Pictures, Requests
 from .flow import velocity
+from .model import DEVICE
 
 Picture = NDArray[np.uint8]
 
@@ -39,7 +40,7 @@ def draw(
         part = asked[start : start + 32]
         texts = [text for text, _ in part]
         latents = [list(pictures.encode(np.stack(given))) if given and "vae" in sides else [] for _, given in part]
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(DEVICE.type, torch.bfloat16):
             features = [
                 list(requests.features(np.stack(given))) if given and "vit" in sides else [] for _, given in part
             ]
@@ -47,14 +48,14 @@ def draw(
             empty = requests.context([""] * len(part), latents, features)
 
         def predict(x: Tensor, sigma: float, timestep: int, full=full, empty=empty) -> Tensor:
-            timesteps = torch.full((len(x),), float(timestep))
-            with torch.autocast("cpu", torch.bfloat16):
+            timesteps = torch.full((len(x),), float(timestep), device=x.device)
+            with torch.autocast(DEVICE.type, torch.bfloat16):
                 wanted, other = (velocity(tower, x, timesteps, one).float() for one in (full, empty))
             return guidance.mix(wanted, other, None, tower.config.dit.patch_size)
 
         stride = tower.config.vae.stride
         shape = (tower.config.dit.in_dim, 1, *(side * tower.config.token_size // stride for side in requests.grid))
-        noise = make_noise(shape, range(seed + start, seed + start + len(part)))
+        noise = make_noise(shape, range(seed + start, seed + start + len(part))).to(DEVICE)
         schedule = make_schedule(sampling.steps, sampling.shift)
         result = solver(sampling.solver)(predict, noise, schedule, lambda step: None)
         drawn += list(pictures.decode(result))

@@ -23,7 +23,7 @@ from lightfusion_core.understanding.tokenizer import Tokenizer
 from lightfusion_core.understanding.tower import UnderstandingTower
 
 from .flow import Context
-from .model import SIZE, VAE_EXPORT, nano_config, read_vae_config
+from .model import DEVICE, SIZE, VAE_EXPORT, nano_config, read_vae_config
 from .single_frame import decode, encode
 from .states import Row, see, vit_patches
 from .words import loosen
@@ -47,21 +47,23 @@ class Pictures:
     def __init__(self, folder: Path = VAE_EXPORT) -> None:
         config: VAEConfig = read_vae_config(folder)
         whole = nano_config(config)
-        self.vae = load_vae(Checkpoint.open(folder), whole, torch.float32, torch.device("cpu")).model
-        self.mean, self.std = (torch.tensor(values).view(1, -1, 1, 1) for values in (config.mean, config.std))
+        self.vae = load_vae(Checkpoint.open(folder), whole, torch.float32, DEVICE).model
+        self.mean, self.std = (
+            torch.tensor(values, device=DEVICE).view(1, -1, 1, 1) for values in (config.mean, config.std)
+        )
 
     @torch.no_grad()
     def encode(self, pictures: NDArray[np.uint8]) -> Tensor:
-        pixels = torch.from_numpy(pictures).permute(0, 3, 1, 2).float() / 127.5 - 1
-        with torch.autocast("cpu", torch.bfloat16):
+        pixels = torch.from_numpy(pictures).to(DEVICE).permute(0, 3, 1, 2).float() / 127.5 - 1
+        with torch.autocast(DEVICE.type, torch.bfloat16):
             latents = encode(self.vae, pixels)[0].float()
         return ((latents - self.mean) / self.std).unsqueeze(2)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> NDArray[np.uint8]:
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast(DEVICE.type, torch.bfloat16):
             pixels = decode(self.vae, latents.squeeze(2) * self.std + self.mean)
-        return (pixels.float().clamp(-1, 1) * 127.5 + 127.5).byte().permute(0, 2, 3, 1).numpy()
+        return (pixels.float().clamp(-1, 1) * 127.5 + 127.5).byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,14 +95,14 @@ class Requests:
     """Drawing contexts for the frozen towers' inputs."""
 
     def __init__(self, tokenizer: Tokenizer, vlm: UnderstandingTower) -> None:
-        self.tokenizer, self.vlm, config = tokenizer, vlm, vlm.config
+        self.tokenizer, self.vlm, config = tokenizer, vlm.to(DEVICE), vlm.config
         side = round(SIZE / config.vit_image.stride)
         self.vit_grid, self.grid = (side, side), (SIZE // config.token_size,) * 2
 
     @torch.no_grad()
     def features(self, pictures: NDArray[np.uint8]) -> Tensor:
         """ViT features (B, tokens, width) of pictures uint8 (B, H, W, 3)."""
-        return see(self.vlm, *vit_patches(torch.from_numpy(pictures).float() / 255, self.vlm.config))
+        return see(self.vlm, *vit_patches(torch.from_numpy(pictures).to(DEVICE).float() / 255, self.vlm.config))
 
     @torch.no_grad()
     def context(
@@ -149,7 +151,7 @@ class Drawings:
     def _latents(self, scenes: list[Scene], kept: Path) -> Tensor:
         drawn = hashlib.sha256(repr(scenes).encode()).hexdigest()
         if kept.exists():
-            saved = torch.load(kept, weights_only=True)
+            saved = torch.load(kept, weights_only=True, map_location=DEVICE)
             if saved["drawn"] == drawn:
                 return saved["latents"]
         pictures = Pictures()
@@ -164,9 +166,9 @@ class Drawings:
 
     @torch.no_grad()
     def _features(self, scenes: list[Scene]) -> Tensor:
-        parts = [torch.empty(0, *self._feature_shape(), dtype=torch.bfloat16)]
+        parts = [torch.empty(0, *self._feature_shape(), dtype=torch.bfloat16, device=DEVICE)]
         for start in range(0, len(scenes), 64):
-            with torch.autocast("cpu", torch.bfloat16):
+            with torch.autocast(DEVICE.type, torch.bfloat16):
                 parts.append(self.requests.features(_rendered(scenes[start : start + 64])).bfloat16())
         return torch.cat(parts)
 

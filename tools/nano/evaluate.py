@@ -1,5 +1,5 @@
 """The scores of `lightfusion bench shapes` for the checkpoints of a training, in a quarter of the time: many requests
-run in one batch. Questions alone while there is no generation side.
+run in one batch. Questions and talk alone while there is no generation side.
 
     python -m tools.nano.evaluate --count 50 --seed 1
 """
@@ -8,23 +8,26 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from PIL import Image
 
+from lightfusion_core import LightFusion
 from lightfusion_core.commands.sheet import contact_sheet
 from lightfusion_core.generation.tower import GenerationTower
 from lightfusion_core.sampling.guidance import Guidance
 from lightfusion_core.sampling.loop import Sampling
 from lightfusion_core.shapes import PARTS
-from lightfusion_core.shapes.bench import Picture, run
+from lightfusion_core.shapes.bench import Engine, Picture, run
+from lightfusion_core.shapes.talks import TalkSample
 from lightfusion_core.understanding.tokenizer import Tokenizer
 
 from .draw import draw
 from .drawings import Pictures, Requests
 from .flow import new_generation
-from .model import RUNS, TOKENIZER, nano_config, read_vae_config
+from .model import DEVICE, RUNS, TOKENIZER, nano_config, read_vae_config
 from .states import Rows
 from .train_generation import CHECKPOINT
 from .train_vlm import Tasks, load_tower
@@ -41,7 +44,11 @@ class Many:
         sides: tuple[str, ...] = ("vit", "vae"),
     ) -> None:
         self.requests, self.tower, self.guidance, self.sides = requests, tower, guidance, sides
-        self.tasks: Sequence[str] = ("answer",) if tower is None else ("generate", "edit", "answer")
+        self.tasks: Sequence[str] = (("generate", "edit") if tower else ()) + ("answer", "converse")
+        config = replace(requests.vlm.config, tasks=("generate", "edit", "answer", "converse"))
+        # chats have one request at a time in the engine itself: they are short
+        nothing = tower or new_generation(config).to(DEVICE)
+        self.engine = Engine(LightFusion(config, requests.vlm, nothing, None, requests.tokenizer))
         self.pictures = Pictures()
         defaults = requests.vlm.config.defaults
         self.sampling = Sampling(defaults.steps, defaults.shift)
@@ -68,11 +75,12 @@ class Many:
             for _ in range(32):
                 rows = []
                 for (_, question), answer in zip(part, said, strict=True):
-                    row = tasks.row().text(tasks.opening).vit(*tasks.vit_grid, causal=True)
-                    rows.append(row.text([*self.requests.tokenizer.encode(question + tasks.turn), *answer]))
+                    row = tasks.chats.row().vit(*tasks.vit_grid, causal=True)
+                    ids = self.requests.tokenizer.encode(question, literal=True)
+                    rows.append(row.text([*ids, *tasks.chats.answering, *answer]))
                 last = Rows(rows).run(tower, seen)[-1]
-                ends = torch.tensor([len(row.ids) - 1 for row in rows])
-                chosen = tower.logits(last[torch.arange(len(rows)), ends]).argmax(-1).tolist()
+                ends = torch.tensor([len(row.ids) - 1 for row in rows], device=last.device)
+                chosen = tower.logits(last[torch.arange(len(rows), device=last.device), ends]).argmax(-1).tolist()
                 for answer, token in zip(said, chosen, strict=True):
                     if not answer or answer[-1] != self.requests.tokenizer.eos:
                         answer.append(token)
@@ -80,12 +88,21 @@ class Many:
                     break
             yield from (self.requests.tokenizer.decode(answer).strip() for answer in said)
 
+    def kinds(self, asked: Sequence[TalkSample]) -> Iterable[str]:
+        return self.engine.kinds(asked)
+
+    def reply(self, asked: Sequence[TalkSample]) -> Iterable[str]:
+        return self.engine.reply(asked)
+
+    def rewrite(self, prompts: Sequence[str]) -> Iterable[str]:
+        return self.engine.rewrite(prompts)
+
 
 def trained(checkpoint: Path = CHECKPOINT) -> GenerationTower:
     """The running mean of a generation side in training."""
     tower = new_generation(nano_config(read_vae_config()))
-    tower.load_state_dict(torch.load(checkpoint, weights_only=True)["mean"])
-    return tower.eval().requires_grad_(False)
+    tower.load_state_dict(torch.load(checkpoint, weights_only=True, map_location=DEVICE)["mean"])
+    return tower.to(DEVICE).eval().requires_grad_(False)
 
 
 def main() -> None:
@@ -94,6 +111,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--guidance", type=float, default=nano_config().defaults.text_guidance)
     parser.add_argument("--questions", action="store_true", help="the understanding side alone")
+    parser.add_argument("--wrong", action="store_true", help="print what was answered wrong")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--sheet", type=Path, default=RUNS / "evaluation.png")
     chosen = parser.parse_args()
@@ -103,6 +121,9 @@ def main() -> None:
     artist = Many(requests, tower, Guidance(chosen.guidance))
     report = run(artist, chosen.seed, chosen.count, lambda phase: None, lambda: None, chosen.parts)
     print(report.table())
+    if chosen.wrong:
+        for result in report.results.values():
+            print(*(f"WRONG: {caption}" for caption in result.wrong), sep="\n")
     page: Image.Image = contact_sheet(report.tiles(), columns=8)
     page.save(chosen.sheet)
     print(chosen.sheet)

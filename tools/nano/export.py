@@ -46,7 +46,7 @@ def export(
     """Write a model folder; the bytes of all its files. `scores`: a column's name to one run's figures."""
     folder.mkdir(parents=True, exist_ok=True)
     understanding = load_tower().state_dict()
-    generation = torch.load(GENERATION, weights_only=True)["mean"]
+    generation = torch.load(GENERATION, weights_only=True, map_location="cpu")["mean"]
     tensors = {
         authors_name(name): tensor.to(torch.bfloat16).contiguous()
         for name, tensor in (understanding | generation).items()

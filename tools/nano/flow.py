@@ -81,7 +81,7 @@ class Context:
                 torch.cat([split.position_ids()[:, 1:-1] for split in _slots(place, target, self.slots)], dim=1)
                 for place, target in zip(places, targets, strict=True)
             ]
-        )
+        ).to(batch.positions.device)
         self.mask = self._mask(batch, places)
 
     def _mask(self, batch: Rows, places: list[list[tuple[int, Split]]]) -> Tensor:
@@ -92,7 +92,8 @@ class Context:
         part = torch.tensor([[*(k for k, _ in place), *[last] * (full - len(place))] for place in places])
         there = torch.tensor([[slot < len(place) or slot == self.slots for slot in range(full)] for place in places])
         und = batch.valid[:, None] & (batch.part[:, None] <= part[:, :, None])
-        order = torch.arange(full)
+        part, there = part.to(batch.part.device), there.to(batch.part.device)
+        order = torch.arange(full, device=part.device)
         gen = there[:, None] & (order <= order[:, None])
         both = torch.cat([und, gen.repeat_interleave(tokens, dim=2)], dim=2)
         return both.repeat_interleave(tokens, dim=1)[:, None]
@@ -116,7 +117,7 @@ def velocity(tower: GenerationTower, x: Tensor, timesteps: Tensor, context: Cont
     rope = wan_rope(rows, columns, config.dit.head_dim, x.device)
     und_rope = batch_rope(context.positions.transpose(0, 1), config)
     gen_rope = batch_rope(context.gen_positions.transpose(0, 1), config)
-    bias = bias_of(context.mask, autocast_dtype(stream.dtype))
+    bias = bias_of(context.mask, autocast_dtype(stream))
     for i, block in enumerate(tower.blocks):
         stream = block(stream, modulation, rope, block.cross_attn.keys_values(learned))
         if i < len(tower.mm_attn_layers):
@@ -135,6 +136,8 @@ def velocity(tower: GenerationTower, x: Tensor, timesteps: Tensor, context: Cont
 def times(tower: GenerationTower, timesteps: Tensor) -> tuple[Tensor, Tensor]:
     """As `GenerationTower.time` for one timestep a row."""
     half = tower.config.dit.freq_dim // 2
-    angle = timesteps.double()[:, None] * 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
+    angle = timesteps.double()[:, None] * 10000.0 ** (
+        -torch.arange(half, dtype=torch.float64, device=timesteps.device) / half
+    )
     embedding = tower.time_embedding(torch.cat([angle.cos(), angle.sin()], dim=1).float())
     return embedding, tower.time_projection(embedding).unflatten(1, (6, -1))

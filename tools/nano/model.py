@@ -6,6 +6,8 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import torch
+
 from lightfusion_core.config import (
     Defaults,
     DiTConfig,
@@ -20,6 +22,9 @@ from lightfusion_core.config_json import config_from_dict, config_to_json
 
 RUNS = Path("runs/nano")
 """Checkpoints and sheets of the training, out of git."""
+
+DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+"""Where training runs."""
 
 SIZE = 128
 """The side of a picture in pixels."""

@@ -155,9 +155,9 @@ class Readouts(nn.Module):
         """Of ViT features (pictures, tokens, width), and the share of things whose shape is known."""
         wanted = [cells(scene) for scene in scenes]
         parts = self.cells(_normal(features)).float().split([*_CELL.values(), len(BACKGROUNDS)], dim=-1)
-        loss, right = torch.zeros(()), 0.0
+        loss, right = torch.zeros((), device=features.device), 0.0
         for name, scores in zip((*_CELL, "background"), parts, strict=True):
-            labels = torch.from_numpy(np.stack([one[name] for one in wanted]))
+            labels = torch.from_numpy(np.stack([one[name] for one in wanted])).to(scores.device)
             each = F.cross_entropy(scores.transpose(1, 2), labels, reduction="none")
             loss = loss + (each.mean() if name == "background" else each.sum(1).mean() / 4)
             if name == "shape":
@@ -167,14 +167,14 @@ class Readouts(nn.Module):
     def picture_loss(self, states: list[Tensor], seen: Tensor, scenes: list[Scene]) -> tuple[Tensor, dict[str, float]]:
         """Of the pictures' tokens, `seen` (B, n), and of their end markers in every layer's states (B, n, width);
         and the shares of counts above none and of places that the last layer read knows."""
-        place = torch.arange(GRID**2).repeat(len(scenes))
-        loss, right = torch.zeros(()), {}
+        place = torch.arange(GRID**2, device=seen.device).repeat(len(scenes))
+        loss, right = torch.zeros((), device=seen.device), {}
         for head, layer in zip(self.place, PLACE_LAYERS, strict=True):
             row, column = head(_normal(states[layer][seen])).float().chunk(2, dim=-1)
             loss = loss + (F.cross_entropy(row, place // GRID) + F.cross_entropy(column, place % GRID)) / 2
         ends = F.pad(seen[:, :-1], (1, 0)) & ~seen
-        counts = torch.from_numpy(np.stack([summary(scene) for scene in scenes]))
-        places = torch.from_numpy(np.stack([whereabouts(scene) for scene in scenes])).flatten(1)
+        counts = torch.from_numpy(np.stack([summary(scene) for scene in scenes])).to(seen.device)
+        places = torch.from_numpy(np.stack([whereabouts(scene) for scene in scenes])).flatten(1).to(seen.device)
         for counting, placing, layer in zip(self.summary, self.whereabouts, SUMMARY_LAYERS, strict=True):
             end = _normal(states[layer][ends])
             for name, head, labels, least in (("counts", counting, counts, 1), ("places", placing, places, 0)):
@@ -191,7 +191,8 @@ class Readouts(nn.Module):
         the grid where each of up to two named things is; and the share that the last layer read knows."""
         blank = (UNKNOWN, UNKNOWN)
         labels = torch.tensor([(*map(place_of, things), blank, blank)[:2] for things in about]).flatten()
-        loss, right = torch.zeros(()), 0.0
+        labels = labels.to(states[0].device)
+        loss, right = torch.zeros((), device=labels.device), 0.0
         for head, layer in zip(self.named, NAMED_LAYERS, strict=True):
             scores = head(_normal(states[layer][at])).float().unflatten(-1, (4, GRID)).flatten(0, 1)
             loss = loss + F.cross_entropy(scores, labels, ignore_index=UNKNOWN)
@@ -202,9 +203,9 @@ class Readouts(nn.Module):
         """Of the markers at `at` (B, 2) in every layer's states (B, n, width), and the share of counts above
         none that the last layer knows."""
         wanted = [digest(sample) for sample in samples]
-        labels = {name: torch.from_numpy(np.stack([one[name] for one in wanted])) for name in _DIGEST}
-        rows = torch.arange(len(at))[:, None]
-        loss, right = torch.zeros(()), 0.0
+        labels = {name: torch.from_numpy(np.stack([one[name] for one in wanted])).to(at.device) for name in _DIGEST}
+        rows = torch.arange(len(at), device=at.device)[:, None]
+        loss, right = torch.zeros((), device=at.device), 0.0
         for head, layer in zip(self.digest, LAYERS, strict=True):
             scores = head(_normal(states[layer][rows, at]).flatten(1)).float()
             at_number = 0

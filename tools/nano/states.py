@@ -107,11 +107,22 @@ class Rows:
         together = (self.part[:, :, None] == self.part[:, None, :]) & both_ways[:, :, None]
         known = (leaf[:, None, :] == 0) | (leaf[:, None, :] == leaf[:, :, None])
         self.mask = ((earlier | together) & known & self.valid[:, None, :])[:, None]
+        self.context = (leaf == 0) & self.valid
+        """Where the rows' contexts are, without their leaves and the padding."""
         self.last_two = lengths[:, None] + torch.tensor([-2, -1])
         """Where the target's markers are, if they were appended last."""
 
+    def to(self, device: torch.device) -> Rows:
+        """The same on a device."""
+        for name, value in vars(self).items():
+            if isinstance(value, Tensor):
+                setattr(self, name, value.to(device))
+        return self
+
     def run(self, tower: UnderstandingTower, features: Tensor | None) -> list[Tensor]:
-        """Every layer's raw output (B, n, width). `features` (pictures, tokens, width) of all rows' pictures."""
+        """Every layer's raw output (B, n, width). `features` (pictures, tokens, width) of all rows' pictures. The rows
+        move to the tower's device."""
+        self.to(tower.model.language_model.embed_tokens.weight.device)
         hidden = tower.model.language_model.embed_tokens(self.ids)
         if features is not None:
             hidden = hidden.masked_scatter(self.seen[:, :, None], features.to(hidden.dtype))
@@ -137,9 +148,9 @@ def _resize(before: int, after: int) -> Tensor:
 def vit_patches(pictures: Tensor, config: ModelConfig) -> tuple[Tensor, tuple[int, int]]:
     """Square pictures (B, H, W, 3) in 0..1 to flattened patches (B, n, numbers) and their grid."""
     side = round(pictures.shape[1] / config.vit_image.stride) * config.vit_image.stride
-    matrix = _resize(pictures.shape[1], side)
+    matrix = _resize(pictures.shape[1], side).to(pictures.device)
     resized = (matrix @ pictures.permute(0, 3, 1, 2) @ matrix.T).clamp(0, 1)
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in (CLIP_MEAN, CLIP_STD))
+    mean, std = (torch.tensor(one, device=pictures.device).view(1, -1, 1, 1) for one in (CLIP_MEAN, CLIP_STD))
     pixels = (resized - mean) / std
     return _patchify(pixels, config.vision), (side // config.vision.patch_size,) * 2
 
@@ -169,8 +180,8 @@ def see(tower: UnderstandingTower, patches: Tensor, grid: tuple[int, int]) -> Te
     head = tower.config.vision.hidden_size // tower.config.vision.num_heads
     frequency = 1.0 / 10000.0 ** (torch.arange(0, head // 2, 2).float() / (head // 2))
     angle = (place[:, :, None] * frequency).flatten(1)
-    angle = torch.cat([angle, angle], dim=-1)
-    dtype = autocast_dtype(patches.dtype)
+    angle = torch.cat([angle, angle], dim=-1).to(patches.device)
+    dtype = autocast_dtype(patches)
     rope = (angle.cos().to(dtype), angle.sin().to(dtype))
     batch, count = patches.shape[:2]
     # the convolution as the matrix product that it is: far faster backwards
@@ -192,7 +203,7 @@ def run_layers(tower: UnderstandingTower, hidden: Tensor, positions: Tensor, mas
         positions: (3, B or 1, n). mask: (B or 1, 1, n, n), True where a row may attend.
     """
     text, config = tower.model.language_model, tower.config.text
-    dtype = autocast_dtype(hidden.dtype)
+    dtype = autocast_dtype(hidden)
     cos, sin = batch_rope(positions, tower.config)
     rope, bias = (cos.to(dtype), sin.to(dtype)), bias_of(mask, dtype)
     heads = (*hidden.shape[:2], -1, config.hidden_size // config.num_attention_heads)
@@ -217,6 +228,8 @@ def _normal(norm: Any, x: Tensor) -> Tensor:
 
 def batch_rope(positions: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
     """The VLM's and the fusion's tables (B, 1, n, head_dim) for positions (3, B, n)."""
-    cos, sin = multimodal_rope(positions.flatten(1), config.text.mrope_section, config.text.rope_theta, "cpu")
+    cos, sin = multimodal_rope(
+        positions.flatten(1), config.text.mrope_section, config.text.rope_theta, positions.device
+    )
     shape = (positions.shape[1], 1, positions.shape[2], cos.shape[-1])
     return cos.view(shape), sin.view(shape)

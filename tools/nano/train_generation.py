@@ -26,7 +26,7 @@ from lightfusion_core.understanding.tokenizer import Tokenizer
 from .draw import draw
 from .drawings import TASKS, Drawings, Pictures, Requests, request
 from .flow import new_generation, velocity
-from .model import RUNS, SIZE, TOKENIZER, nano_config, read_vae_config
+from .model import DEVICE, RUNS, SIZE, TOKENIZER, nano_config, read_vae_config
 from .team import Team
 from .train_vlm import load_tower
 from .training import Training, optimizers_of, options, sheet
@@ -65,14 +65,14 @@ def losses(
     sides: tuple[str, ...] = ("vit", "vae"),
 ) -> tuple[Tensor, dict[str, float]]:
     """The flow's loss, a mean over tasks, for so many requests of each; a task may come twice."""
-    total, figures = torch.zeros(()), {}
-    with torch.autocast("cpu", torch.bfloat16):
+    total, figures = torch.zeros((), device=DEVICE), {}
+    with torch.autocast(DEVICE.type, torch.bfloat16):
         for task, count in counts:
             context, clean = drawings.batch(task, rng, count, sides)
             draw = torch.Generator().manual_seed(rng.getrandbits(62))
-            u = torch.sigmoid(torch.randn(len(clean), generator=draw))
+            u = torch.sigmoid(torch.randn(len(clean), generator=draw)).to(DEVICE)
             sigma = shift * u / (1 + (shift - 1) * u)
-            noise = torch.randn(clean.shape, generator=draw)
+            noise = torch.randn(clean.shape, generator=draw).to(DEVICE)
             noisy = torch.lerp(clean, noise, sigma.view(-1, 1, 1, 1, 1))
             found = velocity(tower, noisy, (sigma * 1000).floor(), context)
             loss = (found.float() - (noise - clean)).square().mean()

@@ -29,6 +29,7 @@ from torch import Tensor
 from lightfusion_core.config import VAEConfig
 from lightfusion_core.generation.vae import build_autoencoder
 
+from .model import DEVICE
 from .muon import Muon
 from .single_frame import decode, encode
 from .vae_check import check, save_sheet
@@ -94,12 +95,12 @@ def losses(vae: AutoencoderKLWan, pictures: Tensor, generator: torch.Generator) 
     """The terms of the loss, unweighted, for pictures (B, 3, H, W) in -1..1."""
     mean, log_variance = encode(vae, pictures)
     scale = mean.detach().std()
-    extra = scale * LATENT_NOISE * torch.rand((len(mean), 1, 1, 1), generator=generator)
+    extra = scale * LATENT_NOISE * torch.rand((len(mean), 1, 1, 1), generator=generator).to(DEVICE)
     deviation = (log_variance.exp() + extra.square()).sqrt()
-    latents = mean + deviation * torch.randn(mean.shape, generator=generator)
+    latents = mean + deviation * torch.randn(mean.shape, generator=generator).to(DEVICE)
     error = decode(vae, latents) - pictures
     edges = (error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()) / 2
-    with torch.autocast("cpu", enabled=False):
+    with torch.autocast(DEVICE.type, enabled=False):
         colors = unexplained_colors(mean / scale, pictures)
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
     return {
@@ -115,14 +116,15 @@ def decoder_losses(vae: AutoencoderKLWan, pictures: Tensor, generator: torch.Gen
     """The terms of the loss of the decoder alone, unweighted, for pictures (B, 3, H, W) in -1..1."""
     with torch.no_grad():
         seen = pictures.clone()
-        trips = torch.tensor([TRIPS[index % len(TRIPS)] for index in range(len(pictures))])
+        trips = torch.tensor([TRIPS[index % len(TRIPS)] for index in range(len(pictures))], device=DEVICE)
         for trip in range(int(trips.max())):
             again = trips > trip
             seen[again] = decode(vae, encode(vae, seen[again])[0]).clamp(-1, 1)
         mean = encode(vae, seen)[0]
         # The square of a uniform number: most latents are nearly clean, as most that are decoded will be.
-        level = mean.std() * LATENT_NOISE * torch.rand((len(mean), 1, 1, 1), generator=generator).square()
-        latents = mean + level * torch.randn(mean.shape, generator=generator)
+        chance = torch.rand((len(mean), 1, 1, 1), generator=generator).to(DEVICE)
+        level = mean.std() * LATENT_NOISE * chance.square()
+        latents = mean + level * torch.randn(mean.shape, generator=generator).to(DEVICE)
     error = decode(vae, latents) - pictures
     edges = (error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()) / 2
     return {"value": error.abs().mean(), "squares": error.square().mean(), "edges": edges}
@@ -135,7 +137,7 @@ def unexplained_colors(latents: Tensor, pictures: Tensor) -> Tensor:
     mean_colors = torch.nn.functional.adaptive_avg_pool2d(pictures, (latents.shape[2], latents.shape[3]))
     color, x = (item.float().movedim(1, -1).flatten(0, 2) for item in (mean_colors, latents))
     x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
-    ridge = 1e-3 * len(x) * torch.eye(x.shape[1])
+    ridge = 1e-3 * len(x) * torch.eye(x.shape[1], device=x.device)
     fit = torch.linalg.solve(x.T @ x + ridge, x.T @ color)
     return (x @ fit - color).square().mean()
 
@@ -158,11 +160,12 @@ def train(arguments: argparse.Namespace) -> None:
         vae.quant_conv.requires_grad_(False)
     losses_of = decoder_losses if arguments.decoder_of else losses
     crops = 0 if arguments.decoder_of else arguments.crops
+    vae.to(DEVICE)
     both = optimizers(vae, arguments.rate)
     peaks = [group["lr"] for optimizer in both for group in optimizer.param_groups]
     first, curve = 0, []
     if (folder / "checkpoint.pt").exists():
-        state = torch.load(folder / "checkpoint.pt", weights_only=True)
+        state = torch.load(folder / "checkpoint.pt", weights_only=True, map_location=DEVICE)
         vae.load_state_dict(state["vae"])
         for optimizer, saved_state in zip(both, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved_state)
@@ -173,11 +176,11 @@ def train(arguments: argparse.Namespace) -> None:
         # All chance hangs on the step, so that a resumed run is the uninterrupted one.
         generator = torch.Generator().manual_seed(arguments.seed * 1_000_003 + step)
         whole = step >= crops * arguments.steps
-        pictures = picture_batch(arguments.seed, step, whole, PIXELS)
+        pictures = picture_batch(arguments.seed, step, whole, PIXELS).to(DEVICE)
         groups = [group for optimizer in both for group in optimizer.param_groups]
         for group, peak in zip(groups, peaks, strict=True):
             group["lr"] = peak * pace_of(step, arguments.steps)
-        with torch.autocast("cpu", torch.bfloat16, enabled=arguments.bf16):
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=arguments.bf16):
             terms = losses_of(vae, pictures, generator)
         loss = torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
         vae.zero_grad()
@@ -193,7 +196,7 @@ def train(arguments: argparse.Namespace) -> None:
             line = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
             left = pace * (arguments.steps - step - 1) / 60
             print(f"{step + 1}/{arguments.steps}  {line}  {pace:.2f} s a step, {left:.0f} min left", flush=True)
-        if time.monotonic() - saved > 180 or step + 1 == arguments.steps:
+        if time.monotonic() - saved > 60 or step + 1 == arguments.steps:
             saved = time.monotonic()
             state = {
                 "vae": vae.state_dict(),
@@ -226,7 +229,7 @@ def save_curve(curve: list[dict[str, float]], path: Path) -> None:
 def load(folder: Path) -> AutoencoderKLWan:
     """The newest checkpoint's VAE."""
     vae = build_autoencoder(CONFIG)
-    vae.load_state_dict(torch.load(folder / "checkpoint.pt", weights_only=True)["vae"])
+    vae.load_state_dict(torch.load(folder / "checkpoint.pt", weights_only=True, map_location="cpu")["vae"])
     return vae.eval()
 
 

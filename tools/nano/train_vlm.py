@@ -1,14 +1,21 @@
 """Stage 2: the understanding side, a small Qwen2.5-VL, trained from nothing as a language and vision model.
 
-Four kinds of batches take turns:
+Six kinds of batches take turns:
 
 - look: a picture in the chat template with up to three questions and often the wish for a caption;
 - edit and compose: a drawing context (references, instruction) as the engine lays it out, followed by
   a description of the change and of the picture that it should give;
-- read: a prompt alone, followed by what it asks for in plain words.
+- read: a prompt alone, followed by what it asks for in plain words;
+- talk: chats of several turns, which kind of turn the next sentence asks for, and questions that lean on what came
+  before;
+- rewrite: prompts to rewrite, followed by all that they name and what they leave open.
 
 Answers are foreseen token by token. Beside that, linear readouts ask single states for their meaning
 (`readouts.py`).
+
+A generation side reads the states of drawing contexts in every layer. With `--keep` they are held near those of the
+weights that a training begins with, for all requests that these know, so that the generation side which was trained on
+them goes on being right while the understanding side learns more.
 
     python -m tools.nano.train_vlm --minutes 30
 """
@@ -28,6 +35,7 @@ from torch import Tensor, nn
 from lightfusion_core.shapes.manners import MANNERS, sample_manner
 from lightfusion_core.shapes.prompts import (
     CATEGORIES,
+    COMPOSITION,
     EDITS,
     REFERENCES,
     sample_edit,
@@ -38,19 +46,24 @@ from lightfusion_core.shapes.prompts import (
 from lightfusion_core.shapes.questions import caption, question_about
 from lightfusion_core.shapes.wordings import ASK, polish
 from lightfusion_core.shapes.world import Scene, Thing, render
-from lightfusion_core.understanding.chat import CHAT_SYSTEM
+from lightfusion_core.understanding.answer import THINK_SYSTEM
 from lightfusion_core.understanding.tokenizer import Tokenizer
 from lightfusion_core.understanding.tower import UnderstandingTower
 
-from .model import RUNS, SIZE, TOKENIZER, nano_config
+from .chats import TURNS, Chats
+from .model import DEVICE, RUNS, SIZE, TOKENIZER, nano_config
 from .readouts import Readouts
 from .states import Row, Rows, see, vit_patches
 from .training import Training, optimizers_of, options
-from .words import asked, loosen, told
+from .words import Sample, asked, loosen, thought, told
 
 CHECKPOINT = RUNS / "vlm.pt"
 INNER = ("tower.model.language_model.layers.", "tower.model.visual.blocks.", "tower.model.visual.merger.")
-SHARES = {"look": 6, "edit": 3, "compose": 1, "read": 2}
+SHARES = {"look": 3, "edit": 2, "compose": 1, "read": 2, "talk": 7, "rewrite": 2}
+PARTS = {"compose": 1 / 2, "rewrite": 1 / 3}
+"""Rows of a kind as a part of a batch, where they are longer than the others; chats are the fewer the longer."""
+THINKING = 0.2
+"""How many drawing contexts are those of "think, then draw"."""
 QUESTION_SHARES = {"what": 2, "color": 1, "count": 2, "where": 5, "yes_no": 4}
 CAPTION = 0.5
 """What a token of a caption weighs against one of an answer."""
@@ -76,7 +89,7 @@ def new_tower(seed: int = 0) -> UnderstandingTower:
 def load_tower(checkpoint: Path = CHECKPOINT) -> UnderstandingTower:
     """The trained tower (the running mean of its weights), frozen."""
     tower = new_tower()
-    saved = torch.load(checkpoint, weights_only=True)["mean"]
+    saved = torch.load(checkpoint, weights_only=True, map_location="cpu")["mean"]
     tower.load_state_dict({name[6:]: value for name, value in saved.items() if name.startswith("tower.")})
     return tower.eval().requires_grad_(False)
 
@@ -100,6 +113,8 @@ class Batch:
     rows: Rows
     scenes: list[Scene]
     requests: list = field(default_factory=list)
+    known: list[bool] = field(default_factory=list)
+    """Of each request, whether a generation side that is there already may know its kind."""
     ends: list[tuple[int, int]] = field(default_factory=list)
     about: list[tuple[Thing, ...]] = field(default_factory=list)
 
@@ -109,13 +124,11 @@ class Tasks:
 
     def __init__(self, tokenizer: Tokenizer) -> None:
         self.tokenizer, config = tokenizer, nano_config()
-        special = config.special_tokens
-        self.turn = f"{special.eos}\n{special.bos}assistant\n"
-        self.opening = tokenizer.encode(f"{special.bos}system\n{CHAT_SYSTEM}{special.eos}\n{special.bos}user\n")
         self.newline = tokenizer.encode("\n")
         side = round(SIZE / config.vit_image.stride)
         self.vit_grid = (side, side)
         self.token_grid = (SIZE // config.token_size,) * 2
+        self.chats = Chats(tokenizer, self.vit_grid)
 
     def row(self) -> Row:
         return Row((self.tokenizer.sov, self.tokenizer.eov))
@@ -128,28 +141,20 @@ class Tasks:
         for _ in range(count):
             kind = rng.choices(list(QUESTION_SHARES), list(QUESTION_SHARES.values()))[0]
             first = sample_question(rng, kind)
-            row = self.row().text(self.opening).vit(*self.vit_grid, causal=True)
+            row = self.chats.row().vit(*self.vit_grid, causal=True)
             further = (question_about(rng, first.scene) for _ in range(2))
             for leaf, sample in enumerate((first, *further), start=1):
                 if sample is None:
                     continue
-                end = self.ask(row, asked(rng, sample.question), sample.answer, leaf)
+                end = self.chats.ask(row, asked(rng, sample.question), sample.answer, leaf)
                 if sample.about:
                     ends.append((len(rows), end))
                     about.append(sample.about)
             if rng.random() < 0.5:
-                self.ask(row, polish(rng, ASK["caption"].say(rng, False)), caption(first.scene), 4, CAPTION)
+                self.chats.ask(row, polish(rng, ASK["caption"].say(rng, False)), caption(first.scene), 4, CAPTION)
             rows.append(row)
             scenes.append(first.scene)
         return Batch(Rows(rows), scenes, ends=ends, about=about)
-
-    def ask(self, row: Row, question: str, answer: str, leaf: int, weight: float = 1.0) -> int:
-        """Append a question and its answer in the chat template; the place of the question's last token."""
-        given = self.tokenizer.encode(question + self.turn)
-        said = self.tokenizer.encode(answer)
-        end = len(row.ids) + len(given) - 1
-        row.text([*given, *said, self.tokenizer.eos], leaf, len(given), weight)
-        return end
 
     def edit(self, rng: random.Random, count: int) -> Batch:
         samples = [sample_edit(rng, rng.choice(EDITS)) for _ in range(count)]
@@ -167,34 +172,75 @@ class Tasks:
         ]
         return self.drawing(rng, [((), one.prompt, told(one), one) for one in samples])
 
-    def drawing(self, rng: random.Random, requests: list[tuple[tuple[Scene, ...], str, str, object]]) -> Batch:
+    def talk(self, rng: random.Random, count: int) -> Batch:
+        turns = rng.choice(TURNS)  # all of a batch alike: rows of one length need no padding
+        made = [self.chats.talk(rng, turns) for _ in range(max(1, 2 * count // (2 + turns)))]
+        ends = [(at, end) for at, (_, _, questions) in enumerate(made) for end, _ in questions]
+        about = [things for _, _, questions in made for _, things in questions]
+        scenes = [scene for _, scenes, _ in made for scene in scenes]
+        return Batch(Rows([row for row, _, _ in made]), scenes, ends=ends, about=about)
+
+    def rewrite(self, rng: random.Random, count: int) -> Batch:
+        made = [self.chats.rewriting(rng) for _ in range(count)]
+        return Batch(Rows([row for row, _ in made]), [scene for _, scenes in made for scene in scenes])
+
+    def drawing(self, rng: random.Random, requests: list[tuple[tuple[Scene, ...], str, str, Sample]]) -> Batch:
         """Drawing contexts, each with a newline and a description behind it and the target's markers."""
-        rows, scenes = [], []
-        for references, text, said, _ in requests:
+        rows, scenes, known = [], [], []
+        for references, text, said, sample in requests:
             row = self.row()
             for scene in references:
                 row.clean(*self.token_grid).vit(*self.vit_grid)
                 scenes.append(scene)
+            thinks = rng.random() < THINKING
+            known.append(not thinks and getattr(sample, "category", "") not in COMPOSITION)
+            if thinks:
+                row.text(self.tokenizer.segment(THINK_SYSTEM))
+                said = thought(sample)
             row.text(self.tokenizer.segment(loosen(rng, text)))
+            if thinks and rng.random() < 0.5:
+                row.text(self.tokenizer.segment(said))
+                rows.append(row.target(*self.token_grid))
+                continue
             answer = self.tokenizer.encode(said)
             row.text([*self.newline, *answer, self.tokenizer.eos], 1, len(self.newline), CAPTION)
             rows.append(row.target(*self.token_grid, leaf=2))
-        return Batch(Rows(rows), scenes, [request for *_, request in requests])
+        return Batch(Rows(rows), scenes, [request for *_, request in requests], known)
 
 
 def features_of(tower: UnderstandingTower, scenes: list[Scene]) -> Tensor:
     """ViT features (pictures, tokens, width) of scenes, drawn here."""
-    pictures = torch.from_numpy(np.stack([render(scene, SIZE) for scene in scenes])).float() / 255
+    pictures = torch.from_numpy(np.stack([render(scene, SIZE) for scene in scenes])).to(DEVICE).float() / 255
     return see(tower, *vit_patches(pictures, tower.config))
 
 
+def away(rows: Rows, known: list[bool], states: list[Tensor], wanted: list[Tensor]) -> Tensor:
+    """How far the states (B, n, width) of all layers are from those that are wanted, in the contexts and the target's
+    markers of the known requests: the mean squared error as a part of the states' own."""
+    read = rows.context.clone()
+    read[torch.arange(len(read), device=read.device)[:, None], rows.last_two] = True
+    read &= torch.tensor(known, device=read.device)[:, None]
+    parts = [
+        (found[read].float() - there[read].float()).square().mean() / there[read].float().square().mean()
+        for found, there in zip(states, wanted, strict=True)
+    ]
+    return torch.stack(parts).mean()
+
+
 def losses(
-    learner: Learner, tasks: Tasks, kind: str, rng: random.Random, count: int
+    learner: Learner,
+    tasks: Tasks,
+    kind: str,
+    rng: random.Random,
+    count: int,
+    begun: UnderstandingTower | None = None,
+    keep: float = 0.0,
 ) -> tuple[Tensor, dict[str, float]]:
-    """One batch of a kind (of `SHARES`)."""
-    batch: Batch = getattr(tasks, kind)(rng, count // 2 if kind == "compose" else count)
+    """One batch of a kind (of `SHARES`); the states of drawing contexts are held near those of the tower `begun` by the
+    weight `keep`."""
+    batch: Batch = getattr(tasks, kind)(rng, max(1, round(count * PARTS.get(kind, 1))))
     figures: dict[str, float] = {}
-    loss = torch.zeros(())
+    loss = torch.zeros((), device=DEVICE)
     features = None
     if batch.scenes:
         features = features_of(learner.tower, batch.scenes)
@@ -206,9 +252,15 @@ def losses(
         figures |= seen
         loss = loss + 0.5 * aside
     if batch.about:
-        row, column = torch.tensor(batch.ends).unbind(1)
+        row, column = torch.tensor(batch.ends, device=DEVICE).unbind(1)
         aside, figures["things named"] = learner.readouts.named_loss(states, (row, column), batch.about)
         loss = loss + aside
+    if begun is not None and any(batch.known):
+        with torch.no_grad():
+            wanted = batch.rows.run(begun, features_of(begun, batch.scenes) if batch.scenes else None)
+        moved = away(batch.rows, batch.known, states, wanted)
+        figures["moved"] = float(moved.detach())
+        loss = loss + keep * moved
     if batch.requests:
         aside, figures[f"{kind} marked"] = learner.readouts.digest_loss(states, batch.rows.last_two, batch.requests)
         loss = loss + 0.2 * aside
@@ -225,10 +277,17 @@ def losses(
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options(parser, minutes=80, plan=6000, batch=32, rate=2e-3)
+    parser.add_argument(
+        "--keep", type=float, default=0.0, help="how strongly drawing contexts stay as they are (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--begun", type=Path, default=RUNS / "begun.pt", help="weights to keep to (default: %(default)s)"
+    )
     chosen = parser.parse_args()
     RUNS.mkdir(parents=True, exist_ok=True)
     tasks = Tasks(Tokenizer(TOKENIZER, nano_config().special_tokens))
     learner = Learner(chosen.seed)
+    begun = load_tower(chosen.begun).to(DEVICE) if chosen.keep else None
     training = Training(
         CHECKPOINT,
         learner,
@@ -241,8 +300,8 @@ def main() -> None:
 
     def step(rng: random.Random) -> tuple[Tensor, dict[str, float]]:
         (kind,) = random.Random(f"kind {chosen.seed} {training.step}").choices(list(SHARES), list(SHARES.values()))
-        with torch.autocast("cpu", torch.bfloat16):
-            return losses(learner, tasks, kind, rng, training.team.share(chosen.batch))
+        with torch.autocast(DEVICE.type, torch.bfloat16):
+            return losses(learner, tasks, kind, rng, training.team.share(chosen.batch), begun, chosen.keep)
 
     training.run(step, chosen.minutes)
 

@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .model import DEVICE
 from .team import Team
 
 MEAN_DECAY = 0.999
@@ -70,9 +71,10 @@ class Training:
         self.team = Team()
         self.step = 0
         self.log: list[tuple[int, dict[str, float]]] = []
-        mean.requires_grad_(False)
+        module.to(DEVICE)
+        mean.to(DEVICE).requires_grad_(False)
         if checkpoint.exists():
-            saved = torch.load(checkpoint, weights_only=True)
+            saved = torch.load(checkpoint, weights_only=True, map_location=DEVICE)
             module.load_state_dict(saved["weights"])
             mean.load_state_dict(saved["mean"])
             if "step" in saved:
@@ -85,7 +87,7 @@ class Training:
     def run(
         self, losses: Losses, minutes: float, show: Callable[[], None] | None = None, until: int | None = None
     ) -> None:
-        """Train until the plan (or the step `until`) is done or the time is up; a checkpoint every two minutes,
+        """Train until the plan (or the step `until`) is done or the time is up; a checkpoint every minute,
         a look at the model (`show`) every thousand steps, and both at the end."""
         started = saved = time.monotonic()
         recent: list[dict[str, float]] = []
@@ -93,7 +95,7 @@ class Training:
         over = minutes <= 0
         while self.step < last and not over:
             now = time.monotonic()
-            figures, (over, due) = self._advance(losses, (now - started > minutes * 60, now - saved > 120))
+            figures, (over, due) = self._advance(losses, (now - started > minutes * 60, now - saved > 60))
             recent.append(figures)
             if self.step % 50 == 0 or self.step == self.plan:
                 self._note(recent, (now - started) / 60)

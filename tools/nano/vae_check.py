@@ -25,11 +25,11 @@ def reconstruct(vae: AutoencoderKLWan, pictures: Sequence[np.ndarray], noise: fl
     generator = torch.Generator().manual_seed(0)
     results: list[np.ndarray] = []
     for start in range(0, len(pictures), 16):
-        frames = to_tensor(list(pictures[start : start + 16])).unsqueeze(2)
+        frames = to_tensor(list(pictures[start : start + 16])).unsqueeze(2).to(next(vae.parameters()).device)
         latents = vae.encode(frames).latent_dist.mode()
-        latents = latents + noise * torch.randn(latents.shape, generator=generator)
+        latents = latents + noise * torch.randn(latents.shape, generator=generator).to(latents.device)
         pixels = vae.decode(latents).sample[:, :, 0].permute(0, 2, 3, 1)
-        results += list(((pixels + 1) * 127.5 + 0.5).clamp(0, 255).byte().numpy())
+        results += list(((pixels + 1) * 127.5 + 0.5).clamp(0, 255).byte().cpu().numpy())
     return results
 
 

@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Collection
+from typing import TypeAlias
 
 from lightfusion_core.shapes.questions import caption
+from lightfusion_core.shapes.rewriting import description
 from lightfusion_core.shapes.samples import EditSample, PromptSample, ReferenceSample, Relation
 from lightfusion_core.shapes.wordings import NUMBERS, background_phrase, listing, noun, plural
 from lightfusion_core.shapes.world import COLORS, SHAPES, Scene, Thing
+
+Sample: TypeAlias = PromptSample | EditSample | ReferenceSample
 
 _LOOSE = {
     "the", "a", "an", "of", "in", "to", "is", "are", "there", "it", "me", "i", "that", "this", "does", "do", "can",
@@ -27,6 +32,13 @@ _MEANT = {
 }  # fmt: skip
 """The words of a question that decide its answer."""
 
+_LEANING = {
+    "it", "they", "its", "their", "them", "that", "one", "now", "before", "after", "first", "still", "was", "did",
+    "add", "added", "new", "remove", "removed", "gone", "there", "left", "same", "too", "and", "about", "instead",
+    "without", "also", "another",
+}  # fmt: skip
+"""The words that lean on an earlier turn."""
+
 _ASIDES = (
     "i want to know {x}", "do you know {x}", "can you say {x}", "look at the picture: {x}", "i ask you {x}",
     "here is a picture. {x}", "{x} answer please",
@@ -42,10 +54,27 @@ def asked(rng: random.Random, question: str) -> str:
     return loosen(rng, question)
 
 
-def _reword(rng: random.Random, question: str) -> str:
+def asked_again(rng: random.Random, question: str) -> str:
+    """A question that leans on an earlier turn, now and then in other words."""
+    return loosen(rng, _reword(rng, question, _MEANT | _LEANING) if rng.random() < 0.3 else question)
+
+
+def mumbled(rng: random.Random, kind: str, sentence: str) -> str:
+    """A sentence that asks for a kind of turn, now and then with words of chance letters: what it asks for must be
+    plain from the rest, as "xqk a red circle" is to draw, "xqk the circle blue" to edit, "what is the xqk?" to answer.
+    """
+    if rng.random() < 0.25:
+        if kind != "edit":
+            sentence = _reword(rng, sentence, _MEANT | _LEANING)
+        elif not set(sentence.lower().split(" ")) & {"a", "an"}:  # what is added may be told by its verb alone
+            sentence = _reword(rng, sentence, _MEANT | _LEANING | _LOOSE)
+    return loosen(rng, sentence) if kind != "edit" else _filled(rng, sentence)
+
+
+def _reword(rng: random.Random, question: str, meant: Collection[str] = _MEANT) -> str:
     """One or two words that decide nothing said otherwise, by words of chance letters."""
     words = question.split(" ")
-    free = [index for index, word in enumerate(words) if word.lower().strip(".,?:") not in _MEANT]
+    free = [index for index, word in enumerate(words) if word.lower().strip(".,?:") not in meant]
     for index in rng.sample(free, min(len(free), rng.randint(1, 2))):
         words[index] = _unknown(rng)
     return " ".join(words)
@@ -63,6 +92,12 @@ def loosen(rng: random.Random, text: str) -> str:
         loose = [index for index, word in enumerate(words) if word.lower() in _LOOSE]
         if loose and len(words) > 2:
             words.pop(rng.choice(loose))
+    return _filled(rng, " ".join(words))
+
+
+def _filled(rng: random.Random, text: str) -> str:
+    """Now and then a word too many."""
+    words = text.split(" ")
     if rng.random() < 0.25:
         # Half of the time a word of chance letters: a word that training never says must not weigh either.
         filler = rng.choice((rng.choice(_FILLERS), _unknown(rng)))
@@ -70,7 +105,7 @@ def loosen(rng: random.Random, text: str) -> str:
     return " ".join(words)
 
 
-def told(sample: PromptSample | EditSample | ReferenceSample) -> str:
+def told(sample: Sample) -> str:
     """A request in plain words, the same for every wording of it."""
     if isinstance(sample, ReferenceSample):
         things = [noun(thing.shape, thing.color) for thing in sample.target.things]
@@ -86,6 +121,11 @@ def told(sample: PromptSample | EditSample | ReferenceSample) -> str:
         if sample.beside:
             change += f" {sample.beside[0]} {_name(sample.beside[1])}"
     return f"{change}. {_scene(sample.target)}"
+
+
+def thought(sample: Sample) -> str:
+    """What nano thinks before it draws a request."""
+    return description(sample) if isinstance(sample, PromptSample) else told(sample)
 
 
 def _scene(scene: Scene) -> str:
