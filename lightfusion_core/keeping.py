@@ -32,7 +32,9 @@ _LOUD = 6 / 255
 _MOST = 0.6
 """What part of the picture may not be as it was until the change is one of the whole,"""
 _FRAME = 0.5
-"""and what part of its outermost pixels: a background reaches around the picture, a thing does not."""
+"""or what part of its outermost pixels: a background reaches around the picture, a thing does not;"""
+_MUCH, _ACROSS = 0.4, 0.85
+"""or what part of the picture where it also lies across so much of its width and height: every other stripe does."""
 _GRID = 256
 """The longest side, in cells, at which it is seen what hangs together."""
 
@@ -67,7 +69,9 @@ def changed(drawn: Tensor, through: Tensor) -> Tensor:
     shifted = float(drift.abs().max())
     nothing = not bool(region.any())
     frame = torch.cat([region[..., 0, :], region[..., -1, :], region[..., 0], region[..., -1]], dim=-1).float().mean()
-    if shifted > (_SHIFT if nothing else _DRIFT) or max(loud, region.float().mean()) > _MOST or frame > _FRAME:
+    share = float(region.float().mean())
+    everywhere = max(loud, share) > _MOST or frame > _FRAME or (share > _MUCH and _extent(region) > _ACROSS)
+    if shifted > (_SHIFT if nothing else _DRIFT) or everywhere:
         return torch.ones(drawn.shape[:2], dtype=torch.float32)
     return (_feathered(region.float()) * ((differs > _SEEN) | region))[0, 0]
 
@@ -164,6 +168,14 @@ def _hanging_together(clear: Tensor, faint: Tensor) -> Tensor:
         reached = further
     cells = reached.repeat_interleave(cell, -2).repeat_interleave(cell, -1)[..., :height, :width]
     return faint & (cells > 0)
+
+
+def _extent(region: Tensor) -> float:
+    """What part of the picture's height and of its width a region (1, 1, h, w) takes, from its first to its last pixel:
+    the lesser of both."""
+    places = region[0, 0].nonzero()
+    lengths = places.amax(dim=0) - places.amin(dim=0) + 1
+    return float((lengths / torch.tensor(region.shape[-2:])).min())
 
 
 def _feathered(region: Tensor) -> Tensor:

@@ -187,6 +187,20 @@ def test_a_change_of_the_whole_passes_untouched(change) -> None:
     assert torch.equal(picture, after) and is_whole(shown)
 
 
+@pytest.mark.parametrize("stripe", ["light green", "white"])
+def test_a_striped_background_made_plain_is_a_change_of_the_whole(stripe: str) -> None:
+    """Half of it is as it was."""
+    plain = drawn(CIRCLE, STAR, background=Background("plain", stripe))
+    assert is_whole(changed(plain, drawn(CIRCLE, STAR)))
+
+
+def test_a_large_thing_on_half_of_the_picture_is_no_change_of_the_whole() -> None:
+    source = drawn(STAR)
+    after = source.clone()
+    after[:, :56] = torch.tensor([0.8, 0.3, 0.1])
+    assert 0.4 < float(changed(after, source).mean()) < 0.6
+
+
 def test_the_mask_grows_and_fades() -> None:
     """Guards the soft rim: the whole changed thing at full strength, a halo around it fading out, and no more."""
     source = drawn(STAR)
