@@ -65,7 +65,7 @@ def changed(drawn: Tensor, through: Tensor) -> Tensor:
     excess = _beyond(_blurred(after), _blurred(before), tolerance)
     region = _hanging_together(excess > _CLEAR, excess > _FAINT)
     differs = _blurred(_blurred(after - before)).abs().amax(dim=1, keepdim=True)
-    loud = (differs > _LOUD).float().mean()
+    loud = float((differs > _LOUD).float().mean())
     shifted = float(drift.abs().max())
     nothing = not bool(region.any())
     frame = torch.cat([region[..., 0, :], region[..., -1, :], region[..., 0], region[..., -1]], dim=-1).float().mean()

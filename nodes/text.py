@@ -73,11 +73,11 @@ class LightFusionAsk(io.ComfyNode):
     ) -> io.NodeOutput:
         from ..lightfusion_core.understanding.answer import Decoding
         from .native import showing
-        from .native.answering import ask
+        from .native.answering import ask, goes_on
 
         decoding, pictures = Decoding(length, temperature, seed), given_images(images)
         answer, said = ask(clip, question, pictures, None if manner == AUTOMATIC else manner, decoding, history)
-        return io.NodeOutput(answer, said, ui=showing.of_text(answer))
+        return io.NodeOutput(answer, said, ui=showing.of_answer(answer, said, goes_on(clip)))
 
 
 class LightFusionThink(io.ComfyNode):

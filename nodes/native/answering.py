@@ -46,7 +46,7 @@ def ask(
         CapabilityError: the understanding model came without `lm_head`, or was not trained to converse.
     """
     model, said = check_clip(clip), read_history(history)
-    if said and "converse" not in model.config.tasks:
+    if said and not goes_on(clip):
         raise CapabilityError(
             f"The model {model.config.name} was not trained to go on with what was said before: ask without a history."
         )
@@ -64,6 +64,11 @@ def ask(
     for name, picture in at_hand.items():
         seen.keep(name, picture)
     return answer, written_history([*said, asked, Message(ASSISTANT, answer.strip())])
+
+
+def goes_on(clip: comfy.sd.CLIP) -> bool:
+    """Whether the model was trained to go on from a history."""
+    return "converse" in check_clip(clip).config.tasks
 
 
 def _reference(picture: Image.Image, model: UnderstandingModel) -> Reference:

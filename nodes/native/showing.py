@@ -45,6 +45,11 @@ def of_text(text: str) -> dict[str, Any]:
     return {"text": [text], "files": [_item(name)]}
 
 
+def of_answer(answer: str, history: str, goes_on: bool) -> dict[str, Any]:
+    """As `of_text`, with the history for who asks further, where the model `goes_on` from one."""
+    return of_text(answer) | ({"lightfusion_history": [history]} if goes_on else {})
+
+
 def before_and_after(before: Tensor, after: Tensor) -> dict[str, Any]:
     """What a node's ui output says of its first frames: pictures (B or 1, H, W, C) and (B, H, W, C)."""
     return {

@@ -19,7 +19,7 @@ from tools.comfyui import PACK, checkouts
 RECORDED = Path(__file__).with_name("recorded")
 ANSWERS = ("users", "queue", "history", "jobs?limit=64", "prompt", "features")
 SYSTEM = ("os", "comfyui_version", "python_version", "pytorch_version", "embedded_python")
-FURTHER_NODES = ("LoadImage", "PreviewAny")
+FURTHER_NODES = ("LoadImage", "PreviewAny", "PrimitiveStringMultiline")
 
 
 def main() -> None:

@@ -68,6 +68,16 @@ def drawn(talk: Talk, server: RecordedServer, colour: str = "red") -> dict[str, 
     return talk.ended(number)
 
 
+def asked(talk: Talk, server: RecordedServer, question: str, answer: str, history: str | None) -> None:
+    """A turn that is answered, by a model that goes on from what was said if there is a history."""
+    before = len(server.prompts)
+    number = talk.send(question, "ask")
+    arrived(server, before + 1)
+    goes_on = {"lightfusion_history": [history]} if history else {}
+    server.end({node_of(server, "LightFusionAsk"): {"text": [answer]} | goes_on})
+    assert talk.ended(number)["said"] == answer
+
+
 def arrived(server: RecordedServer, count: int) -> None:
     """Wait for so many prompts."""
     end = time.monotonic() + 20
@@ -182,6 +192,36 @@ def test_a_turn_is_what_the_panel_says_and_acts_on_the_last_picture(talk: Talk, 
     server.end({}, "interrupted")
     talk.ended(number)
     assert [turn["aside"] for turn in talk.turns()] == [False, True, True, False]
+
+
+def test_a_question_goes_on_from_the_one_before_it(talk: Talk, server: RecordedServer) -> None:
+    """On the way on which the conversation stands, and with the pictures that it was about."""
+    drawn(talk, server)
+    asked(talk, server, "what is it?", "a circle", "the first history")
+    assert "history" not in queued(server, "LightFusionAsk")
+    drawn(talk, server, "blue")
+    asked(talk, server, "and this?", "a star", "the second history")
+    assert queued(server, "PrimitiveStringMultiline")["value"] == "the first history"
+    ask = queued(server, "LightFusionAsk")
+    assert ask["history"] == [node_of(server, "PrimitiveStringMultiline"), 0]
+    shown = [server.prompts[-1]["prompt"][ask[f"image_{k}"][0]]["inputs"]["image"] for k in (1, 2)]
+    assert shown == ["LightFusion/blue.png [output]", "LightFusion/red.png [output]"]
+    for _ in range(2):
+        talk.click(".pi-undo")
+    asked(talk, server, "how many?", "1", None)
+    assert queued(server, "PrimitiveStringMultiline")["value"] == "the first history"
+    asked(talk, server, "really?", "yes", None)
+    assert queued(server, "PrimitiveStringMultiline")["value"] == "the first history", "no history came meanwhile"
+    for _ in range(2):
+        talk.click(".pi-undo")
+    talk.click(".turn .pi-reply", 3)
+    talk.click(".pi-sitemap")
+    wired = """
+    const asks = app.graph.nodes.filter(({ type }) => type === "LightFusionAsk");
+    return asks.map(({ inputs }) => inputs.find(({ name }) => name === "history").link !== null);
+    """
+    assert talk.page.run(wired) == [False, True]
+    assert "PrimitiveStringMultiline" not in talk.page.run("return app.graph.nodes.map(({ type }) => type)")
 
 
 def test_a_turn_that_fails_says_why_and_the_next_one_works(talk: Talk, server: RecordedServer) -> None:
@@ -311,6 +351,7 @@ def test_a_file_that_is_no_conversation_is_refused_in_one_sentence(talk: Talk, s
             for changes in (
                 {"parent": 1}, {"number": 2}, {"kind": "sing"}, {"given": [{"filename": 3}]}, {"seed": "x"},
                 {"picture": {"filename": "a.png", "subfolder": "", "type": "elsewhere"}}, {"settings": {"steps": []}},
+                {"said": 3}, {"history": []}, {"earlier": [{"filename": "a.png"}]},
             )
         },
         json.dumps(good | {"head": 2}): "missing or changed",

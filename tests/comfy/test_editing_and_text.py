@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +12,9 @@ from driving import count
 from graphs import SAVE, loader, node
 from host import Client, Graph, Result
 from PIL import Image
+
+from lightfusion_core.config_json import config_from_file
+from lightfusion_core.pipeline import NANO
 
 pytestmark = pytest.mark.comfy
 EDIT, ASK = "edit", "ask"
@@ -239,6 +243,18 @@ def test_an_answer_is_told_as_it_grows(client: Client) -> None:
     assert result.progress(ASK)[-1] == (300, 300)
     told = [(event.kind, event.data.get("node")) for event in result.events]
     assert max(k for k, (kind, _) in enumerate(told) if kind == "lightfusion.text") < told.index(("executed", ASK))
+
+
+def test_a_model_that_converses_shows_a_history_to_go_on_from(client: Client) -> None:
+    """The panel keeps it for the next question."""
+    shown = run(client, ask_graph(length=4)).outputs[ASK]
+    (history,) = shown["lightfusion_history"]
+    asked, answered = json.loads(history)["messages"]
+    assert (asked["text"], answered["text"]) == ("What is it?", shown["text"][0].strip())
+    graph = ask_graph(length=4)
+    graph["load"] = loader("nano (built in)")
+    goes_on = "converse" in config_from_file(NANO / "config.json").tasks
+    assert ("lightfusion_history" in run(client, graph).outputs[ASK]) == goes_on
 
 
 def test_an_unchanged_question_executes_nothing(client: Client) -> None:

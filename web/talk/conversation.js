@@ -11,7 +11,9 @@ export function isPending(turn) {
  * A turn is `{number, parent, kind, text, given, settings, seed, state, prompt, picture, answer, error}`: its number
  * from 1 on, the turn that it follows (0 for none), the pictures that it was given, what it was drawn with, how it ended
  * ("waiting", "running", "done", "failed" or "cancelled"), the host's number for it, and what came of it. A picture is
- * `{filename, subfolder, type}`, as the host has it, with `turn` if a turn made it.
+ * `{filename, subfolder, type}`, as the host has it, with `turn` if a turn made it. A question also has what was `said`
+ * before it and the `earlier` pictures which that is about, and the `history` that its answer came with, from a model
+ * that goes on from one; files from before have none of these.
  */
 export class Conversation {
   constructor(turns = [], head = 0) {
@@ -45,6 +47,12 @@ export class Conversation {
 
   pending() {
     return this.turns.filter(isPending);
+  }
+
+  /** What a question goes on from: `{said, earlier}`, with the questions and answers so far and their pictures. */
+  sofar() {
+    const before = this.path().reverse().find(({ history }) => history);
+    return before ? { said: before.history, earlier: [...before.given, ...(before.earlier ?? [])] } : {};
   }
 
   /** The picture that the talk is about: drawn last, or given last; null before there is one. */

@@ -58,8 +58,10 @@ function isTurn(turn, index) {
   const given = Array.isArray(turn.given) && turn.given.every(isPicture);
   const stands = turn.number === index + 1 && isBefore(turn.parent, turn.number);
   const told = isText(turn.text) && [turn.prompt, turn.answer, turn.error].every(isTextOrNull);
+  const { said = null, history = null, earlier = [] } = turn;
+  const goesOn = [said, history].every(isTextOrNull) && Array.isArray(earlier) && earlier.every(isPicture);
   const known = KINDS.includes(turn.kind) && STATES.includes(turn.state);
-  return made && given && stands && told && known && Number.isSafeInteger(turn.seed) && isSettings(turn.settings);
+  return made && given && stands && told && goesOn && known && Number.isSafeInteger(turn.seed) && isSettings(turn.settings);
 }
 
 const KEY = `lightfusion.talk:${api.apiURL("")}`;

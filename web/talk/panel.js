@@ -104,7 +104,8 @@ export class Panel {
 
   // Whether a turn could begin.
   #send(asked) {
-    return this.#add({ ...asked, ...this.settings.next() });
+    const before = asked.kind === "ask" ? this.conversation.sofar() : {};
+    return this.#add({ ...asked, ...before, ...this.settings.next() });
   }
 
   #add(asked) {

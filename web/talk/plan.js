@@ -15,16 +15,22 @@ export const MOST_PICTURES = REFERENCES.length;
  * are loaded by their names.
  */
 export function planOf(turns) {
-  const plan = { groups: [], nodes: [], keys: new Set() };
+  const plan = { groups: [], nodes: [], keys: new Set(), histories: new Map() };
   const made = new Map();
   for (const turn of turns) {
     const model = loader(plan, turn);
     plan.groups.push({ name: `turn ${turn.number}`, turn });
-    const wired = turn.given.slice(0, MOST_PICTURES).map((picture) => pictureWire(plan, turn, picture, made));
+    const wired = picturesFor(plan, turn).map((picture) => pictureWire(plan, turn, picture, made));
     const images = Object.fromEntries(wired.map((wire, index) => [REFERENCES[index], wire]));
     ({ draw, edit, ask })[turn.kind](plan, turn, model, images, made);
   }
   return plan;
+}
+
+// A history names the pictures that were shown; the host forgets them when it starts anew, and takes them again.
+function picturesFor(plan, { given, said, earlier = [] }) {
+  const needed = said && !plan.histories.has(said) ? [...given, ...earlier] : given;
+  return [...new Map(needed.map((picture) => [loadedName(picture), picture])).values()].slice(0, MOST_PICTURES);
 }
 
 function add(plan, turn, node) {
@@ -99,6 +105,17 @@ function savePicture(plan, turn, wire, column, made) {
 
 function ask(plan, turn, { clip }, images) {
   const values = { question: turn.text, seed: turn.seed };
-  const key = add(plan, turn, { key: "ask", type: "LightFusionAsk", column: 1, values, wires: { clip, ...images } });
+  const wires = { clip, ...images, ...historyWire(plan, turn) };
+  const key = add(plan, turn, { key: "ask", type: "LightFusionAsk", column: 1, values, wires });
   add(plan, turn, { key: "answer", type: "PreviewAny", column: 2, wires: { source: [key, 0] } });
+  if (turn.history) plan.histories.set(turn.history, [key, 1]);
+}
+
+// From the question before it if that is among the nodes, else as text.
+function historyWire(plan, turn) {
+  if (!turn.said) return {};
+  const values = { value: turn.said };
+  const wire = plan.histories.get(turn.said)
+    ?? [add(plan, turn, { key: "history", type: "PrimitiveStringMultiline", column: 0, values }), 0];
+  return { history: wire };
 }

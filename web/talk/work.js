@@ -104,7 +104,8 @@ function outcome({ outputs, status }) {
   const answer = made.flatMap((output) => output.text ?? [])[0] ?? null;
   if (!image && answer === null) return { state: "failed", error: null };
   const picture = image ? { filename: image.filename, subfolder: image.subfolder, type: image.type } : null;
-  return { state: "done", picture, answer };
+  const history = made.flatMap((output) => output.lightfusion_history ?? [])[0] ?? null;
+  return { state: "done", picture, answer, history };
 }
 
 // Why the host refused a prompt, or could not be asked.
