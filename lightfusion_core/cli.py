@@ -1,4 +1,4 @@
-"""The command line: `lightfusion generate | edit | ask | chat | inspect | convert | demo | bench`.
+"""The command line: `lightfusion generate | edit | ask | chat | inspect | convert | train | demo | bench`.
 
 Only arguments are read here; `commands/` does the work, and torch is imported when it starts. Exit codes:
 0 success, 1 an error that was said in one line, 2 arguments that cannot be read, 130 cancelled.
@@ -25,6 +25,7 @@ from .commands.convert import convert
 from .commands.demo import demo
 from .commands.draw import edit, generate
 from .commands.inspect import inspect
+from .commands.train import train
 from .errors import LightFusionError
 from .shapes import PARTS
 from .texts import reason
@@ -80,8 +81,8 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 _PARTS = ("understanding", "understanding_from", "vae", "tokenizer")
-_READ = ("model", *_PARTS, "image", "reference", "mask", "file", "source", "folder")
-_WRITTEN = ("output", "changed", "json", "plot", "target")
+_READ = ("model", *_PARTS, "image", "reference", "mask", "file", "source", "folder", "data")
+_WRITTEN = ("output", "changed", "json", "plot", "target", "encodings")
 """The arguments that are paths."""
 
 
@@ -120,6 +121,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_chat(add("chat", help="draw, edit and ask in one conversation"))
     _add_inspect(add("inspect", help="say what a model file is, and what is wrong with it"))
     _add_convert(add("convert", help="write a model's parts in bf16 or fp8, without what drawing never uses"))
+    _add_train(add("train", help="teach a model from pictures of your own: a LoRA, or the whole generation side"))
     _add_demo(add("demo", help="draw a sheet of examples with a model"))
     _add_bench(add("bench", help="measure speed and memory on this machine, and how well a model draws"))
     return parser
@@ -221,6 +223,49 @@ def _add_convert(parser: argparse.ArgumentParser) -> None:
     add("--force", action="store_true", help="replace an earlier conversion")
     _add_manner_of_output(parser)
     parser.set_defaults(run=convert, parser=parser)
+
+
+def _add_train(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "data",
+        nargs="+",
+        help="a folder of pictures with captions (a.png, a.txt), one with before/ and after/ and instructions, or a "
+        ".jsonl file; several are mixed",
+    )
+    parser.epilog = "The same command goes on where a training was stopped. docs/TRAIN.md has examples."
+    add = parser.add_argument_group("output").add_argument
+    add("-o", "--output", required=True, metavar="FOLDER", help="for the result, a checkpoint, samples and a plot")
+    add("--encodings", metavar="FOLDER", help="for what is computed once; trainings may share it (default: in FOLDER)")
+    add("--sample", action="append", type=_text, metavar="PROMPT", help="drawn on the way; repeatable (default: some "
+        "of the data)")  # fmt: skip
+    add("--sample-every", type=int, metavar="N", help="steps between sheets of samples; 0: at the end (default: 250)")
+    add("--save-every", type=int, metavar="N", help="steps between checkpoints (default: 250)")
+    add("--plan", action="store_true", help="say what memory and time it takes, and train nothing")
+    add("--quiet", action="store_true", help="no progress and no notes on stderr")
+    add = parser.add_argument_group("training, noise and dropped conditions by default as published").add_argument
+    add("--steps", type=int, metavar="N", help="of the whole run; more goes on with a finished one (default: 1000)")
+    add("--batch", type=int, metavar="N", help="pictures of a step (default: 4)")
+    add("--at-once", type=int, metavar="N", help="of them, how many run together (default: all)")
+    add("--weights", type=_number, nargs="+", metavar="W", help="each source's share of the batches (default: alike)")
+    add("--rate", type=_number, metavar="X", help="learning rate (default: 1e-4; the paper trained with 3e-5)")
+    add("--warmup", type=int, metavar="N", help="steps until the rate is reached (default: 20)")
+    add("--decay", type=_number, metavar="X", help="AdamW's weight decay (default: 0.01)")
+    add("--rank", type=int, metavar="N", help="of the LoRA (default: 16)")
+    add("--alpha", type=_number, metavar="X", help="the LoRA's change is scaled by alpha / rank (default: the rank)")
+    add("--full", action="store_true", help="train all of the generation side, and no LoRA")
+    add("--ema", type=_number, metavar="X", help="the result is this running average of the weights; 0: their last "
+        "values (default: 0.99)")  # fmt: skip
+    add("--size", type=int, metavar="PIXELS", help="pictures without references are learned with the area of a square "
+        "of this side (default: the model's own)")  # fmt: skip
+    add("--seed", type=_seed, help="of everything that is drawn by chance (default: 0)")
+    add("--shift", type=_number, metavar="X", help="the noise levels' warp (default: 4)")
+    add("--drop", type=_number, nargs=3, metavar=("TEXT", "LATENT", "VIT"), help="how often a text, a reference's "
+        "latent and its ViT tokens are left out (default: 0.1 0.1 0.5)")  # fmt: skip
+    add("--recompute", action="store_true", default=None, help="keep no activations inside of blocks: less memory, a "
+        "third more time")  # fmt: skip
+    add("--optimizer", choices=("adamw", "adamw8bit"), help="adamw8bit takes bitsandbytes (default: adamw)")
+    _add_model_parts(parser)
+    parser.set_defaults(run=train, parser=parser)
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:

@@ -29,7 +29,7 @@ from .modes import to_rgb
 from .stored import Stored
 from .texts import printable, reason
 
-__all__ = ["load_image", "load_stored", "read_parameters", "save_png"]
+__all__ = ["load_image", "load_stored", "picture_size", "read_parameters", "save_png"]
 
 log = logging.getLogger(__name__)
 
@@ -46,6 +46,9 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_ON_ITS_SIDE = (
+    Image.Transpose.TRANSPOSE, Image.Transpose.ROTATE_270, Image.Transpose.TRANSVERSE, Image.Transpose.ROTATE_90,
+)  # fmt: skip
 # What PIL's decoders raise on damaged data; it has no exception of its own for it.
 _DAMAGED = (
     *(OSError, EOFError, SyntaxError, RuntimeError, ValueError, TypeError, IndexError, KeyError),
@@ -60,6 +63,13 @@ def load_image(path: str | os.PathLike[str]) -> Image.Image:
         InputError: no such file, a folder, not a picture, damaged, or too large to open safely.
     """
     return to_rgb(load_stored(path).image())
+
+
+def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """The (width, height) of a picture file, upright, by its header alone; raises as `load_image`."""
+    with _opened(path) as image:
+        turned = _turn(image) in _ON_ITS_SIDE
+        return image.size[::-1] if turned else image.size
 
 
 def load_stored(path: str | os.PathLike[str]) -> Stored:
@@ -218,14 +228,19 @@ def _plain(image: Image.Image, source: Image.Image) -> Image.Image:
 
 def _upright(rgb: Image.Image, source: Image.Image) -> Image.Image:
     """Turn `rgb` as the EXIF of its `source` says. Unreadable EXIF is no reason to refuse a picture."""
+    method = _turn(source)
+    return rgb if method is None else rgb.transpose(method)
+
+
+def _turn(source: Image.Image) -> Image.Transpose | None:
+    """What turns a picture upright by its EXIF."""
     if source.format == "TIFF":
-        return rgb  # PIL has turned it already, and its older versions still give the orientation
+        return None  # PIL turns it as it loads, and its older versions still give the orientation
     try:
         orientation = source.getexif().get(_ORIENTATION_TAG)
     except _DAMAGED:
-        return rgb
-    method = _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
-    return rgb if method is None else rgb.transpose(method)
+        return None
+    return _UPRIGHT.get(orientation) if isinstance(orientation, int) else None
 
 
 @contextmanager

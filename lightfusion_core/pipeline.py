@@ -18,7 +18,7 @@ from .checkpoints.generation_config import read_ends
 from .checkpoints.loader import layers_as_stored, load_generation, load_understanding, load_vae
 from .checkpoints.memory import held
 from .checkpoints.model import find_tokenizer, open_model, read_config, require_vocabulary
-from .conditioning import Conditioning
+from .conditioning import Branch, Conditioning
 from .config import ModelConfig
 from .errors import CapabilityError, InputError
 from .framing import Part
@@ -239,6 +239,19 @@ class LightFusion:
         return conditioning.to(HOME)
 
     @torch.no_grad()
+    def encode_branch(self, texts: Sequence[str], references: Sequence[Reference], max_extent: int) -> Branch:
+        """One branch alone (see `encode`), as a training shows it: without any text, and with references that lack
+        a side, too."""
+        ids = [self._tokenizer().segment(text) for text in texts]
+
+        def read() -> Branch:
+            (branch,) = self.encoder.branches([(references, ids)], max_extent)
+            assert branch is not None
+            return branch
+
+        return self.residency.run("reading the prompt", [self.understanding], read, self._forget)
+
+    @torch.no_grad()
     def guided(self, conditioning: Conditioning, width: int, height: int, guidance: Guidance) -> GuidedVelocity:
         """The guided network for pictures of (width, height) pixels: its context is built here. An offloaded
         model's weights must be on the device while it is made and used (`sample` does that)."""
@@ -406,7 +419,7 @@ class LightFusion:
         latent_mask = None if mask is None else self._latent_mask(mask, width, height)
         canvas = images.to_tensor(images.resize(image, (width, height)))
         starts_from_it = mask is not None or (sampling is not None and sampling.denoise < 1)
-        latent = self._encode_picture(canvas) if starts_from_it else None
+        latent = self.encode_picture(canvas) if starts_from_it else None
         drawn = self.sample(
             conditioning, width, height, seed, sampling, guidance,
             batch=batch, latent=latent, mask=latent_mask, on_step=on_step, passes=passes,
@@ -553,13 +566,13 @@ class LightFusion:
         return grid.unsqueeze(2)
 
     @torch.no_grad()
-    def _encode_picture(self, picture: Tensor) -> Tensor:
-        """The latent of a picture (H, W, 3) of a size that is drawn."""
+    def encode_picture(self, picture: Tensor) -> Tensor:
+        """The normalised latent (1, C, 1, h, w) float32 of a picture (H, W, 3) in 0..1, of a size that is drawn."""
         return self._encode_pixels(picture.permute(2, 0, 1).unsqueeze(0) * 2 - 1)
 
     def _through_vae(self, picture: Tensor, latent: Tensor | None) -> Tensor:
         """A picture (H, W, 3) as the VAE gives it back, from its latent where there is one."""
-        return self.decode(self._encode_picture(picture) if latent is None else latent).cpu()[0]
+        return self.decode(self.encode_picture(picture) if latent is None else latent).cpu()[0]
 
     def _encode_pixels(self, pixels: Tensor) -> Tensor:
         vae = self._vae()

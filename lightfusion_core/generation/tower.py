@@ -84,10 +84,14 @@ class GenerationTower(nn.Module):
 
     def sinusoids(self, first: int, end: int, device: torch.device) -> Tensor:
         """What the time embedding takes for the timesteps from `first` to before `end`, a row each."""
+        return self.sinusoids_of(range(first, end), device)
+
+    def sinusoids_of(self, timesteps: Sequence[float], device: torch.device) -> Tensor:
+        """The same for any timesteps from 0 to 1000: a training draws them between the integers too."""
         half = self.config.dit.freq_dim // 2
         # float64 as the reference, and on the CPU: not every device has it
         frequencies = 10000.0 ** (-torch.arange(half, dtype=torch.float64) / half)
-        angles = torch.outer(torch.arange(first, end, dtype=torch.float64), frequencies)
+        angles = torch.outer(torch.tensor(timesteps, dtype=torch.float64), frequencies)
         return torch.cat([angles.cos(), angles.sin()], dim=1).float().to(device)
 
     def embed_time(self, sinusoids: Tensor) -> tuple[Tensor, Tensor]:

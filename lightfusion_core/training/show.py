@@ -1,0 +1,74 @@
+"""What a run shows on its way: samples of what it would give, and a plot of its loss."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PIL import Image
+
+from ..images import to_pil
+from ..picture_files import load_image
+from ..pipeline import LightFusion
+from .data import Example
+from .files import write_whole
+
+_SMOOTH = 0.9
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A text, what it speaks of, and the (width, height) in pixels that it is drawn at."""
+
+    text: str
+    references: tuple[Path, ...]
+    size: tuple[int, int]
+
+
+def samples_of(examples: Sequence[Example], sizes: Sequence[tuple[int, int]], count: int) -> list[Sample]:
+    """So many of the examples as samples, spread over all of them."""
+    places = sorted({round(k * (len(examples) - 1) / max(1, count - 1)) for k in range(count)})
+    return [Sample(examples[place].text, examples[place].references, sizes[place]) for place in places]
+
+
+def draw_samples(model: LightFusion, samples: Sequence[Sample], seed: int) -> list[tuple[Image.Image, str]]:
+    """A picture of each sample with its text; its references stand before it."""
+    tiles = []
+    for number, sample in enumerate(samples):
+        given = [load_image(path) for path in sample.references]
+        conditioning = model.encode(sample.text, given)
+        latent = model.sample(conditioning, *sample.size, seed=seed + number)
+        drawn = to_pil(model.decode(latent)[0])
+        tiles.append((_beside([*(one.resize(drawn.size) for one in given), drawn]), sample.text))
+    return tiles
+
+
+def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
+    page = Image.new("RGB", (sum(one.width for one in pictures), pictures[0].height))
+    left = 0
+    for one in pictures:
+        page.paste(one, (left, 0))
+        left += one.width
+    return page
+
+
+def plot_loss(log: Sequence[tuple[int, float]], path: Path) -> bool:
+    """Draw the loss over the steps as a PNG, with a running mean; False where matplotlib is not installed."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        return False
+    if not log:
+        return True
+    steps, losses = zip(*log, strict=True)
+    smooth = [losses[0]]
+    for loss in losses[1:]:
+        smooth.append(_SMOOTH * smooth[-1] + (1 - _SMOOTH) * loss)
+    figure = Figure(figsize=(7, 3.5), layout="constrained")
+    axes = figure.add_subplot(xlabel="step", ylabel="loss", yscale="log")
+    axes.plot(steps, losses, color="0.75", label="each ten steps")
+    axes.plot(steps, smooth, color="C0", label="running mean")
+    axes.legend()
+    write_whole(path, lambda part: figure.savefig(part, dpi=100, format="png"))
+    return True
