@@ -81,7 +81,7 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 _PARTS = ("understanding", "understanding_from", "vae", "tokenizer")
-_READ = ("model", *_PARTS, "image", "reference", "mask", "file", "source", "folder", "data")
+_READ = ("model", *_PARTS, "image", "reference", "mask", "file", "source", "folder", "data", "lora")
 _WRITTEN = ("output", "changed", "json", "plot", "target", "encodings")
 """The arguments that are paths."""
 
@@ -336,6 +336,9 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
     _add_guidance_every(add)
     add("--negative", type=_text, metavar="PROMPT", help="what to lead away from")
     add("--literal", action="store_true", help="read <|im_end|> and the like in the prompts as letters, not as marks")
+    add("--lora", action="append", default=[], metavar="FILE", help="a LoRA for the generation side; repeatable")
+    add("--lora-strength", action="append", type=_number, default=[], metavar="X", help="of each LoRA, in their order "
+        "(default: 1)")  # fmt: skip
     add("--plan", action="store_true", help="say how much memory that will take, load nothing and draw nothing")
     add("--think", action="store_true", help="let the model think in words first, then draw")
     add("--compile", action="store_true", help="compile the step with torch.compile: slow to start, then faster")

@@ -47,6 +47,8 @@ def merge_lora(tower: nn.Module, file: str | Path, strength: float = 1.0) -> Non
             raise CheckpointError(
                 f"{file}: {name} of {shape} does not fit this model; take a LoRA that was made for it."
             )
+        if weights[name].element_size() == 1:
+            raise CheckpointError(f"{file}: a LoRA cannot be merged into fp8 weights; load the model as float32.")
         made[name] = _difference(kinds, weights[name].device)
     with torch.no_grad():
         for name, difference in made.items():

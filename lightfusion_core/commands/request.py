@@ -47,6 +47,7 @@ class Drawing:
         self._sampling, self._guidance = given(arguments, _SAMPLING), given(arguments, _GUIDANCE)
         Sampling(**self._sampling)
         Guidance(**self._guidance)
+        loras(arguments)
         if getattr(arguments, "think", False) and arguments.negative is not None:
             raise InputError("--negative has no effect with --think, whose negative branch has no text: leave one out.")
         batch = getattr(arguments, "batch", 1)
@@ -111,11 +112,23 @@ def load(arguments: Namespace) -> tuple[LightFusion, float]:
             offload=arguments.offload,
             mapped=not arguments.no_mmap,
         )
+        for file, strength in loras(arguments):
+            from ..checkpoints.lora_merge import merge_lora
+
+            merge_lora(model.generation, file, strength)
         if getattr(arguments, "compile", False):
             from ..generation.compiled import compile_step
 
             compile_step(model.generation)
     return model, time.perf_counter() - start
+
+
+def loras(arguments: Namespace) -> list[tuple[str, float]]:
+    """The LoRA files that were named, each with its strength. Raises InputError for more strengths than files."""
+    files, strengths = getattr(arguments, "lora", []), getattr(arguments, "lora_strength", [])
+    if len(strengths) > len(files):
+        raise InputError(f"Expected a --lora for each --lora-strength, found {len(files)} of {len(strengths)}.")
+    return list(zip(files, [*strengths, *[1.0] * (len(files) - len(strengths))], strict=True))
 
 
 def device_of(name: str) -> torch.device:
@@ -205,6 +218,7 @@ def describe_model(arguments: Namespace, model: LightFusion) -> dict[str, Any]:
         "model": arguments.model if arguments.model == "nano" else str(Path(arguments.model).resolve()),
         "model_name": model.config.name,
         **{name: path for name, path in paths.items() if path is not None},
+        **({"loras": loras(arguments)} if loras(arguments) else {}),
         "device": str(model.device),
         "offload": model.residency.mode,
         "dtype": str(model.generation.dtype).removeprefix("torch."),

@@ -7,10 +7,12 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from tiny import make_model
+from tiny import make_model, write_model
 
 from lightfusion_core.checkpoints.lora_merge import merge_lora
+from lightfusion_core.cli import main
 from lightfusion_core.errors import CheckpointError
+from lightfusion_core.picture_files import load_image, read_parameters
 
 NAME = "blocks.1.ffn.0"
 
@@ -52,3 +54,25 @@ def test_what_does_not_fit_is_refused(tensors: dict[str, torch.Tensor] | None, s
     with pytest.raises(CheckpointError, match=said):
         merge_lora(model.generation, tmp_path / "lora.safetensors")
     assert all(torch.equal(before[name], weight) for name, weight in model.generation.named_parameters())
+
+
+def test_the_command_draws_with_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """At its strength, which stands in the picture's metadata; a strength without a file is refused."""
+    folder = write_model(tmp_path / "model")
+    draw = torch.Generator().manual_seed(0)
+    save_file({"diffusion_model.head.head.diff": torch.randn(192, 96, generator=draw)}, tmp_path / "lora.safetensors")
+    pictures = []
+    for name, more in (("plain", []), ("off", ["--lora-strength", "0"]), ("on", [])):
+        lora = [] if name == "plain" else ["--lora", str(tmp_path / "lora.safetensors"), *more]
+        file = tmp_path / f"{name}.png"
+        assert (
+            main(["generate", "a", "--model", str(folder), "--device", "cpu", "--steps", "1", "-o", str(file), *lora])
+            == 0
+        )
+        pictures.append(load_image(file).tobytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+    told = read_parameters(tmp_path / "on.png")
+    assert told is not None and told["loras"] == [[str(tmp_path / "lora.safetensors"), 1.0]]
+    capsys.readouterr()
+    assert main(["generate", "a", "--model", str(folder), "--lora-strength", "1"]) == 1
+    assert "Expected a --lora for each" in capsys.readouterr().err

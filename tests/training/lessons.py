@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +31,7 @@ _BITE, _AWAY = 0.85, 0.55
 """The disc that is taken out of the moon's, in its radii: its own radius, and how far to the right it lies."""
 _SAME = 0.72
 """The least overlap with a template, as the world's own judge asks of its shapes."""
-RIM = 8
+RIM = 6
 """Pixels of an outline's stroke."""
 
 Picture = NDArray[np.uint8]
@@ -103,9 +104,10 @@ def _stroke(thing: Thing) -> NDArray[np.float32]:
     return alpha * (1 - np.clip(ndimage.distance_transform_edt(alpha > 0.5) - RIM, 0, 1)).astype(np.float32)
 
 
-def lesson_scene(rng: random.Random) -> Scene:
-    """One large thing, or one of medium size beside another, on a plain background."""
-    things = tuple(Thing(thing.shape, thing.color, "large", thing.x, thing.y) for thing in random_things(rng, 1))
+def lesson_scene(rng: random.Random, shape: str | None = None) -> Scene:
+    """One large thing on a plain background; of any shape where none is named."""
+    (thing,) = random_things(rng, 1)
+    things = (replace(thing, shape=shape or thing.shape, size="large"),)
     return Scene(scatter(rng, things), rng.choice(PLAIN))
 
 
@@ -115,7 +117,7 @@ def write_outlines(folder: Path, count: int = 20) -> None:
     for side in ("before", "after"):
         (folder / side).mkdir(parents=True)
     for k in range(count):
-        scene = lesson_scene(rng)
+        scene = lesson_scene(rng, SHAPES[k % len(SHAPES)])
         Image.fromarray(render(scene, SIDE)).save(folder / "before" / f"{k}.png")
         Image.fromarray(outlined(scene)).save(folder / "after" / f"{k}.png")
     (folder / "instruction.txt").write_text("outline it")
