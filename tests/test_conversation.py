@@ -86,6 +86,18 @@ def test_a_turn_goes_on_from_where_the_conversation_stands(talk: Conversation) -
     assert np.array_equal(pixels(with_references), (255 * wanted).trunc().to(torch.uint8).numpy())
 
 
+def test_a_turn_that_was_made_elsewhere_is_gone_on_from(talk: Conversation) -> None:
+    """As one that was made here: its picture is edited next, and it can be undone."""
+    drawn = talk.add("draw", "a green one", picture=GREEN)
+    said = talk.add("answer", "what is it?", answer="green")
+    assert talk.path == (drawn, said) and talk.picture is GREEN
+    wanted = talk.model.edit(GREEN, "c", sampling=SHORT.sampling, seed=0)[0]
+    assert np.array_equal(pixels(talk.edit("c")), (255 * wanted).trunc().to(torch.uint8).numpy())
+    with pytest.raises(InputError, match="'paint'"):
+        talk.add("paint", "a")
+    assert len(talk.turns) == 3
+
+
 def test_undo_branch_and_redo_lose_nothing(talk: Conversation) -> None:
     assert talk.undo() is None
     with pytest.raises(InputError, match="say something first"):
@@ -198,7 +210,7 @@ def test_the_model_chooses_the_kind_by_three_likelihoods(frozen: LightFusion) ->
     read = [Message(USER, "what?")]
     (whole,) = frozen.likelihoods(read, ["ab"])
     one, two = frozen.likelihoods(read, ["a", "b"])
-    assert whole != one and max(whole, one, two) < 0
+    assert whole < one < 0 and two < 0
 
 
 def test_a_model_that_cannot_converse_says_so(nano: LightFusion) -> None:

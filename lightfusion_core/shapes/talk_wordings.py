@@ -169,6 +169,17 @@ ELLIPTIC_EDIT = Wording(
 )
 """Edits in few words, as they are said of a picture that was just drawn."""
 
+BEYOND = Wording(
+    train=(
+        "continue the picture", "extend the picture", "make the picture wider", "go on with the background",
+        "continue the background", "more of the same background", "extend the background", "nothing else",
+        "more room beside it", "a wider picture", "fill the edge with the background", "leave the rest empty",
+        "the same picture with more room",
+    ),
+    held=("please extend the picture", "widen the picture", "just continue the background"),
+)  # fmt: skip
+"""To draw beyond a picture's edges with nothing new there."""
+
 ASK_TO_ANSWER = Wording(
     train=(
         "{q}",

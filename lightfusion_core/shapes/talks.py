@@ -165,6 +165,11 @@ def _edit_of(rng: random.Random, scene: Scene, held_out: bool) -> EditSample:
             return _with_it(rng, edit)
 
 
+def in_talk(rng: random.Random, edit: EditSample, held_out: bool = False) -> str:
+    """An edit's instruction as it is said in a conversation."""
+    return _imperative(rng, _with_it(rng, edit), held_out)
+
+
 def _with_it(rng: random.Random, edit: EditSample) -> EditSample:
     """The edit, where it is of the only thing now and then in words that call it "it"."""
     if edit.before is None or len(edit.source.things) > 1 or rng.random() < 0.5:

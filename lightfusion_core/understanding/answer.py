@@ -355,7 +355,8 @@ class Answerer:
 
     @torch.no_grad()
     def likelihoods(self, messages: Sequence[Message[Reference]], continuations: Sequence[str]) -> list[float]:
-        """How likely the chat goes on with each of these texts: the mean logarithm of their tokens' shares.
+        """How likely the chat goes on with each of these texts: the sum of the logarithms of their tokens' shares. (A
+        mean would favour words of many tokens: all but their first are certain.)
 
         Raises:
             InputError: more than the model's positions hold.
@@ -370,7 +371,7 @@ class Answerer:
             for index, token in enumerate(ids):
                 scores = writer(ids[index - 1 : index]) if index else scores
                 total += float(torch.log_softmax(scores.float(), dim=-1)[token])
-            found.append(total / len(ids))
+            found.append(total)
         return found
 
     def within(self, messages: Sequence[Message[Reference]]) -> Sequence[Message[Reference]]:

@@ -161,6 +161,13 @@ def test_loosening_keeps_the_words_that_matter() -> None:
         assert {"small", "red", "circle", "left", "blue", "star"} <= set(said.split())
 
 
+def test_objects_have_other_names() -> None:
+    rng = random.Random(4)
+    said = {loosen(rng, "how many red objects?").split("red ")[1].split(" ")[0] for _ in range(300)}
+    assert {"objects?", "things?", "shapes?"} <= said
+    assert any("the red thing" in loosen(rng, "remove the red object") for _ in range(100))
+
+
 def test_questions_in_other_words_keep_what_decides_the_answer() -> None:
     """Words of chance letters stand where the wording is free, and only there."""
     rng = random.Random(3)

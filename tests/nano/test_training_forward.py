@@ -74,6 +74,22 @@ def test_a_padded_batch_equals_the_engine(model: LightFusion, rows: int, columns
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("slots", [0, 1])
+def test_a_picture_is_drawn_alone_too(model: LightFusion, slots: int) -> None:
+    """Guards the products of a batch of one in bfloat16: near those of float32, and no error."""
+    clean = [[random(3, 16, 1, 8, 8)] * slots]
+    row = Row(MARKERS)
+    for _ in range(slots):
+        row.clean(4, 4)
+    context = Context(model.understanding, [row.text(PROMPTS[0])], None, clean, (4, 4))
+    x, timesteps = random(1, 1, 16, 1, 8, 8), torch.tensor([500.0])
+    wanted = velocity(model.generation, x, timesteps, context)
+    with torch.autocast("cpu", torch.bfloat16):
+        found = velocity(model.generation, x, timesteps, context)
+    assert relative(found.float(), wanted) < 0.05
+
+
+@torch.no_grad()
 def test_references_equal_the_engine(model: LightFusion) -> None:
     """One batch of an edit, a composition of two pictures, and references that dropout left only to the VLM or
     only to the VAE: guards the clean latents' masks, positions and timestep, and which picture is whose."""

@@ -44,8 +44,8 @@ def draw(
             features = [
                 list(requests.features(np.stack(given))) if given and "vit" in sides else [] for _, given in part
             ]
-            full = requests.context(texts, latents, features)
-            empty = requests.context([""] * len(part), latents, features)
+            full = requests.context([(text,) for text in texts], latents, features)
+            empty = requests.context([("",)] * len(part), latents, features)
 
         def predict(x: Tensor, sigma: float, timestep: int, full=full, empty=empty) -> Tensor:
             timesteps = torch.full((len(x),), float(timestep), device=x.device)

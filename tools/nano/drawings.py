@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -16,9 +16,16 @@ from torch import Tensor
 from lightfusion_core.checkpoints.loader import load_vae
 from lightfusion_core.checkpoints.reader import Checkpoint
 from lightfusion_core.config import VAEConfig
+from lightfusion_core.images import padded_levels
 from lightfusion_core.shapes.manners import MANNERS, sample_manner
 from lightfusion_core.shapes.prompts import REFERENCES, sample_edit, sample_prompt, sample_reference
-from lightfusion_core.shapes.world import Scene, render
+from lightfusion_core.shapes.rewriting import description, edit_description
+from lightfusion_core.shapes.scenes import compose, random_scene, reach, usual_thing
+from lightfusion_core.shapes.talk_wordings import ASK_TO_DRAW, BEYOND, OTHERWORLDLY
+from lightfusion_core.shapes.talks import in_talk
+from lightfusion_core.shapes.wordings import ADD, FRAME, article, noun
+from lightfusion_core.shapes.world import COLORS, Scene, render
+from lightfusion_core.understanding.answer import THINK_SYSTEM
 from lightfusion_core.understanding.tokenizer import Tokenizer
 from lightfusion_core.understanding.tower import UnderstandingTower
 
@@ -26,9 +33,9 @@ from .flow import Context
 from .model import DEVICE, SIZE, VAE_EXPORT, nano_config, read_vae_config
 from .single_frame import decode, encode
 from .states import Row, see, vit_patches
-from .words import loosen
+from .words import loosen, thought
 
-TASKS = ("draw", "edit", "compose")
+TASKS = ("draw", "edit", "compose", "sized")
 CATEGORY_SHARES = {
     "single_object": 1, "two_objects": 2, "counting": 2, "colors": 2, "position": 2, "color_attribution": 2, "free": 1,
     "several_things": 3, "three_related": 2, "sizes": 2,
@@ -37,6 +44,14 @@ MANNERS_SHARE = 0.2
 """How many prompts are written as strangers write them."""
 EDIT_SHARES = {"recolor": 1, "replace": 3, "add": 2, "remove": 1, "move": 1, "background": 1, "the_one": 1}
 """Replaced and added objects have to be drawn as from a prompt, and take the longest to learn."""
+TALK_SHARE, REWRITTEN_SHARE, THOUGHT_SHARE, STRANGE_SHARE = 0.2, 0.1, 0.05, 0.03
+"""How many requests are worded as in a conversation, rewritten, thought about before, or not of this world."""
+WORN_SHARE = 0.3
+"""How many references went through the VAE before."""
+BEYOND_SHARE = 0.06
+"""How many edits go on beyond an edge of the picture."""
+OTHER_SIZES = ((96, 96), (160, 160), (192, 192), (192, 192), (256, 256), (192, 128), (128, 192), (256, 160), (160, 96))
+"""Widths and heights of the pictures of the task "sized"."""
 DROP_TEXT, DROP_LATENT, DROP_VIT = 0.1, 0.1, 0.5
 """How often a condition is left out, as in the paper."""
 
@@ -67,28 +82,111 @@ class Pictures:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
-    """A text, the pictures that it speaks of, and the picture that it should give."""
+class Shown:
+    """A picture of a scene.
 
-    text: str
-    references: tuple[Scene, ...]
-    target: Scene
+    size: width and height in pixels. worn: it went once through the VAE, as what was drawn or edited before has.
+    kept: how many pixels from the left (negative: from the right) are the scene's; what lies beyond is the colours that
+        they end in, as where the engine draws beyond a picture's edges.
+    """
+
+    scene: Scene
+    size: tuple[int, int] = (SIZE, SIZE)
+    worn: bool = False
+    kept: int = 0
+
+    def render(self) -> NDArray[np.uint8]:
+        """uint8 (H, W, 3), not worn yet."""
+        picture = render(self.scene, self.size)
+        if not self.kept:
+            return picture
+        beyond = self.size[0] - abs(self.kept)
+        if self.kept > 0:
+            return padded_levels(picture[:, : self.kept], (0, 0, beyond, 0))
+        return padded_levels(picture[:, beyond:], (beyond, 0, 0, 0))
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """Texts, each a segment of its own, the pictures that they speak of, and the picture that they should give."""
+
+    texts: tuple[str, ...]
+    references: tuple[Shown, ...]
+    target: Shown
+
+    @property
+    def text(self) -> str:
+        """What was asked for, without the texts of "think, then draw"."""
+        return self.texts[len(self.texts) // 2]
 
 
 def request(task: str, rng: random.Random) -> Request:
     """A request of one task (of `TASKS`) in a training wording."""
     if task == "draw":
-        if rng.random() < MANNERS_SHARE:
-            prompt = sample_manner(rng, rng.choice(tuple(MANNERS)))
-        else:
-            category = rng.choices(list(CATEGORY_SHARES), list(CATEGORY_SHARES.values()))[0]
-            prompt = sample_prompt(rng, category)
-        return Request(prompt.prompt, (), prompt.scene)
+        return _draw(rng)
+    if task == "sized":
+        return replace(one := _draw(rng), target=replace(one.target, size=rng.choice(OTHER_SIZES)))
+    worn = rng.random() < WORN_SHARE
     if task == "edit":
-        edit = sample_edit(rng, rng.choices(list(EDIT_SHARES), list(EDIT_SHARES.values()))[0])
-        return Request(edit.instruction, (edit.source,), edit.target)
+        return _edit(rng, worn)
     composition = sample_reference(rng, rng.choice(REFERENCES))
-    return Request(composition.instruction, composition.references, composition.target)
+    references = tuple(Shown(scene, worn=worn) for scene in composition.references)
+    return Request((composition.instruction,), references, Shown(composition.target))
+
+
+def _draw(rng: random.Random) -> Request:
+    chance = rng.random()
+    if chance < STRANGE_SHARE:
+        return _strange(rng)
+    if chance < MANNERS_SHARE:
+        prompt = sample_manner(rng, rng.choice(tuple(MANNERS)))
+    else:
+        category = rng.choices(list(CATEGORY_SHARES), list(CATEGORY_SHARES.values()))[0]
+        frame = ASK_TO_DRAW if rng.random() < TALK_SHARE else FRAME
+        prompt = sample_prompt(rng, category, frame=frame)
+    chance = rng.random()
+    texts: tuple[str, ...] = (prompt.prompt,)
+    if chance < REWRITTEN_SHARE:
+        texts = (description(prompt),)
+    elif chance < REWRITTEN_SHARE + THOUGHT_SHARE:
+        texts = (THINK_SYSTEM, prompt.prompt, thought(prompt))
+    return Request(texts, (), Shown(prompt.scene))
+
+
+def _strange(rng: random.Random) -> Request:
+    """A prompt for things of another world: circles of the colour that is asked for stand for them."""
+    word, color, count = OTHERWORLDLY.say(rng, False), rng.choice((None, *COLORS)), rng.choice((1, 1, 1, 2))
+    words = f"{color} {word}" if color else word
+    circle = usual_thing("circle", count)
+    things = compose(rng, [replace(circle, color=color or circle.color)] * count)
+    text = f"{article(words)} {words}" if count == 1 else f"two {words}s"
+    return Request((rng.choice((FRAME, ASK_TO_DRAW)).say(rng, False, x=text),), (), Shown(Scene(things)))
+
+
+def _edit(rng: random.Random, worn: bool) -> Request:
+    if rng.random() < BEYOND_SHARE:
+        return _beyond(rng, worn)
+    edit = sample_edit(rng, rng.choices(list(EDIT_SHARES), list(EDIT_SHARES.values()))[0])
+    text = edit.instruction
+    if rng.random() < REWRITTEN_SHARE:
+        text = edit_description(edit)
+    elif rng.random() < TALK_SHARE:
+        text = in_talk(rng, edit)
+    return Request((text,), (Shown(edit.source, worn=worn),), Shown(edit.target))
+
+
+def _beyond(rng: random.Random, worn: bool) -> Request:
+    """To go on beyond an edge of a picture, where a thing may be wanted."""
+    left = rng.random() < 0.5
+    kept = rng.choice((64, 80, 96))
+    scene = random_scene(rng)
+    edge = kept / SIZE if left else 1 - kept / SIZE
+    hidden = [thing for thing in scene.things if (thing.x > edge) == left]
+    near = [thing for thing in scene.things if abs(thing.x - edge) < reach(thing.size)]
+    if near or len(hidden) > 1:
+        return _beyond(rng, worn)
+    text = ADD.say(rng, False, y=noun(hidden[0].shape, hidden[0].color)) if hidden else BEYOND.say(rng, False)
+    return Request((text,), (Shown(scene, worn=worn, kept=kept if left else -kept),), Shown(scene))
 
 
 class Requests:
@@ -106,21 +204,27 @@ class Requests:
 
     @torch.no_grad()
     def context(
-        self, texts: Sequence[str], latents: Sequence[Sequence[Tensor]], features: Sequence[Sequence[Tensor]]
+        self,
+        texts: Sequence[Sequence[str]],
+        latents: Sequence[Sequence[Tensor]],
+        features: Sequence[Sequence[Tensor]],
+        grid: tuple[int, int] | None = None,
     ) -> Context:
         """The context of each text with the latents (C, 1, h, w) and the ViT features (tokens, width) of its
         references, in order; either may be empty, which leaves the references out of that side."""
         rows = []
-        for text, clean, seen in zip(texts, latents, features, strict=True):
+        for segments, clean, seen in zip(texts, latents, features, strict=True):
             row = Row((self.tokenizer.sov, self.tokenizer.eov))
             for _ in range(max(len(clean), len(seen))):
                 if clean:
                     row.clean(*self.grid)
                 if seen:
                     row.vit(*self.vit_grid)
-            rows.append(row.text(self.tokenizer.segment(text)))
+            for text in segments:
+                row.text(self.tokenizer.segment(text))
+            rows.append(row)
         every = [one for seen in features for one in seen]
-        return Context(self.vlm, rows, torch.stack(every) if every else None, latents, self.grid)
+        return Context(self.vlm, rows, torch.stack(every) if every else None, latents, grid or self.grid)
 
 
 class Drawings:
@@ -134,43 +238,56 @@ class Drawings:
     def __init__(self, requests: Requests, counts: dict[str, int], seed: str, kept: Path) -> None:
         self.requests = requests
         self.made: dict[str, list[Request]] = {}
-        scenes: list[Scene] = []
+        shown: list[Shown] = []
         self.places: dict[str, list[range]] = {}
+        self.sized: dict[str, dict[tuple[int, int], list[int]]] = {}
+        """The requests of each task, by the size of what they should give."""
         for task, count in counts.items():
             rng = random.Random(f"{task}/{seed}")
             self.made[task] = [request(task, rng) for _ in range(count)]
-            self.places[task] = []
-            for one in self.made[task]:
-                self.places[task].append(range(len(scenes), len(scenes) + len(one.references) + 1))
-                scenes += (*one.references, one.target)
-        self.latents = self._latents(scenes, kept)
+            self.places[task], self.sized[task] = [], {}
+            for index, one in enumerate(self.made[task]):
+                self.sized[task].setdefault(one.target.size, []).append(index)
+                self.places[task].append(range(len(shown), len(shown) + len(one.references) + 1))
+                shown += (*one.references, one.target)
+        self.latents = self._latents(shown, kept)
         looked_at = sorted({k for places in self.places.values() for place in places for k in place[:-1]})
         self.row_of = {k: row for row, k in enumerate(looked_at)}
-        self.features = self._features([scenes[k] for k in looked_at])
+        self.features = self._features([shown[k] for k in looked_at])
 
-    def _latents(self, scenes: list[Scene], kept: Path) -> Tensor:
-        drawn = hashlib.sha256(repr(scenes).encode()).hexdigest()
+    def _latents(self, shown: list[Shown], kept: Path) -> list[Tensor]:
+        """The latents (C, 1, h, w) of every picture."""
+        drawn = hashlib.sha256(repr(shown).encode()).hexdigest()
         if kept.exists():
             saved = torch.load(kept, weights_only=True, map_location=DEVICE)
             if saved["drawn"] == drawn:
-                return saved["latents"]
+                return _apart(saved["latents"], saved["order"])
         pictures = Pictures()
-        parts = []
-        for start in range(0, len(scenes), 64):
-            parts.append(pictures.encode(_rendered(scenes[start : start + 64])).half())
-            if start // 64 % 200 == 0:
-                print(f"drew {start} of {len(scenes)} pictures", flush=True)
-        latents = torch.cat(parts)
-        torch.save({"drawn": drawn, "latents": latents}, kept)
-        return latents
+        order: list[list[int]] = []
+        together: list[Tensor] = []
+        for group in _groups(shown):
+            order.append(group)
+            parts = []
+            for start in range(0, len(group), 64):
+                parts.append(pictures.encode(_drawn([shown[k] for k in group[start : start + 64]], pictures)).half())
+                if start // 64 % 100 == 0:
+                    print(f"drew {start} of {len(group)} pictures of {len(shown)}", flush=True)
+            together.append(torch.cat(parts))
+        torch.save({"drawn": drawn, "latents": together, "order": order}, kept)
+        return _apart(together, order)
 
     @torch.no_grad()
-    def _features(self, scenes: list[Scene]) -> Tensor:
-        parts = [torch.empty(0, *self._feature_shape(), dtype=torch.bfloat16, device=DEVICE)]
-        for start in range(0, len(scenes), 64):
-            with torch.autocast(DEVICE.type, torch.bfloat16):
-                parts.append(self.requests.features(_rendered(scenes[start : start + 64])).bfloat16())
-        return torch.cat(parts)
+    def _features(self, shown: list[Shown]) -> Tensor:
+        """ViT features (pictures, tokens, width) of all references, which are of one size."""
+        found = torch.empty(len(shown), *self._feature_shape(), dtype=torch.bfloat16, device=DEVICE)
+        pictures = Pictures()
+        for group in _groups(shown):
+            for start in range(0, len(group), 64):
+                part = group[start : start + 64]
+                with torch.autocast(DEVICE.type, torch.bfloat16):
+                    seen = self.requests.features(_drawn([shown[k] for k in part], pictures))
+                found[part] = seen.bfloat16()
+        return found
 
     def _feature_shape(self) -> tuple[int, int]:
         rows, columns = self.requests.vit_grid
@@ -182,18 +299,44 @@ class Drawings:
         """Contexts of `count` requests, conditions dropped by chance, and the latents that they should give.
         `sides` are those through which references are shown at all."""
         texts, latents, features = [], [], []
-        chosen = rng.choices(range(len(self.made[task])), k=count)
+        sizes = self.sized[task]
+        size = rng.choices(list(sizes), [len(found) for found in sizes.values()])[0]
+        chosen = rng.choices(sizes[size], k=count)
         for index in chosen:
             place = self.places[task][index]
             text, no_latent, no_vit = (rng.random() < share for share in (DROP_TEXT, DROP_LATENT, DROP_VIT))
             if len(sides) < 2:  # the only side that shows the references stays
                 no_latent, no_vit = "vae" not in sides, "vit" not in sides
-            texts.append("" if text else loosen(rng, self.made[task][index].text))
+            texts.append(("",) if text else self._said(rng, self.made[task][index]))
             latents.append([] if no_latent else [self.latents[k].float() for k in place[:-1]])
             features.append([] if no_vit else [self.features[self.row_of[k]] for k in place[:-1]])
-        target = self.latents[[self.places[task][index][-1] for index in chosen]].float()
-        return self.requests.context(texts, latents, features), target
+        target = torch.stack([self.latents[self.places[task][index][-1]].float() for index in chosen])
+        token = self.requests.vlm.config.token_size
+        grid = (size[1] // token, size[0] // token)
+        return self.requests.context(texts, latents, features, grid), target
+
+    @staticmethod
+    def _said(rng: random.Random, one: Request) -> tuple[str, ...]:
+        return one.texts if len(one.texts) > 1 else (loosen(rng, one.text),)
 
 
-def _rendered(scenes: list[Scene]) -> NDArray[np.uint8]:
-    return np.stack([render(scene, SIZE) for scene in scenes])
+def _groups(shown: Sequence[Shown]) -> list[list[int]]:
+    """Pictures that are drawn alike: of one size, and worn or not."""
+    groups: dict[tuple[tuple[int, int], bool], list[int]] = {}
+    for k, one in enumerate(shown):
+        groups.setdefault((one.size, one.worn), []).append(k)
+    return list(groups.values())
+
+
+def _apart(together: list[Tensor], order: list[list[int]]) -> list[Tensor]:
+    """Every picture's own of the groups' latents, in the pictures' order."""
+    found: dict[int, Tensor] = {}
+    for latents, group in zip(together, order, strict=True):
+        found |= dict(zip(group, latents.unbind(), strict=True))
+    return [found[k] for k in range(len(found))]
+
+
+def _drawn(shown: Sequence[Shown], pictures: Pictures) -> NDArray[np.uint8]:
+    """Pictures (B, H, W, 3) that are drawn alike; worn ones have been through the VAE."""
+    made = np.stack([one.render() for one in shown])
+    return pictures.decode(pictures.encode(made)) if shown[0].worn else made

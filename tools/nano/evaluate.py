@@ -7,6 +7,7 @@ run in one batch. Questions and talk alone while there is no generation side.
 from __future__ import annotations
 
 import argparse
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -111,6 +112,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=50)
     parser.add_argument("--guidance", type=float, default=nano_config().defaults.text_guidance)
     parser.add_argument("--questions", action="store_true", help="the understanding side alone")
+    parser.add_argument("--json", type=Path, help="write the scores here")
     parser.add_argument("--wrong", action="store_true", help="print what was answered wrong")
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS)
     parser.add_argument("--sheet", type=Path, default=RUNS / "evaluation.png")
@@ -121,6 +123,8 @@ def main() -> None:
     artist = Many(requests, tower, Guidance(chosen.guidance))
     report = run(artist, chosen.seed, chosen.count, lambda phase: None, lambda: None, chosen.parts)
     print(report.table())
+    if chosen.json:
+        chosen.json.write_text(json.dumps(report.as_json(), indent=2) + "\n")
     if chosen.wrong:
         for result in report.results.values():
             print(*(f"WRONG: {caption}" for caption in result.wrong), sep="\n")

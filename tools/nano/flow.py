@@ -113,6 +113,8 @@ def velocity(tower: GenerationTower, x: Tensor, timesteps: Tensor, context: Cont
         pictures = torch.cat([context.clean, pictures], dim=1)
     stream = tower.embed(pictures.flatten(0, 1))
     embedding, modulation = times(tower, F.pad(timesteps[:, None], (slots, 0)).flatten())
+    if count == 1:  # a fused norm modulates a picture alone, and takes no narrower parameters
+        embedding, modulation = embedding.float(), modulation.float()
     learned = tower.learned_context(x.device)
     rope = wan_rope(rows, columns, config.dit.head_dim, x.device)
     und_rope = batch_rope(context.positions.transpose(0, 1), config)

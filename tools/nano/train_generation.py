@@ -20,13 +20,12 @@ from torch import Tensor
 from lightfusion_core.generation.tower import GenerationTower
 from lightfusion_core.sampling.guidance import Guidance
 from lightfusion_core.sampling.loop import Sampling
-from lightfusion_core.shapes.world import render
 from lightfusion_core.understanding.tokenizer import Tokenizer
 
 from .draw import draw
 from .drawings import TASKS, Drawings, Pictures, Requests, request
 from .flow import new_generation, velocity
-from .model import DEVICE, RUNS, SIZE, TOKENIZER, nano_config, read_vae_config
+from .model import DEVICE, RUNS, TOKENIZER, nano_config, read_vae_config
 from .team import Team
 from .train_vlm import load_tower
 from .training import Training, optimizers_of, options, sheet
@@ -38,9 +37,12 @@ PLAN = 11000
 BATCH, RATE = 128, 1.5e-3
 PICTURES = 48000
 """Prompts in store, of all processes together."""
-ROWS = {"draw": 0.625, "edit": 0.375, "compose": 0.25}
+ROWS = {"draw": 0.625, "edit": 0.375, "compose": 0.25, "sized": 0.25}
 """Requests of each task as parts of a batch: the more references, the fewer, so that all take as long."""
-BESIDE = {"draw": ("edit", "draw", "edit", "compose"), "edit": ("draw", "edit", "draw", "compose")}
+BESIDE = {
+    "draw": ("edit", "draw", "edit", "compose", "edit", "sized"),
+    "edit": ("draw", "edit", "draw", "compose", "draw", "sized"),
+}
 """The tasks beside the one that every step has, in turns."""
 PROMPTS_FIRST = 0.4
 """The part of a training whose every step has prompts; later every step has edits. Shapes are learned from prompts,
@@ -86,8 +88,8 @@ def show(
 ) -> None:
     """A sheet of what the model makes of a few requests of every task, references first."""
     rng = random.Random(1)
-    wanted = [request(task, rng) for task, count in zip(TASKS, (12, 8, 4), strict=True) for _ in range(count)]
-    given = [[render(scene, SIZE) for scene in one.references] for one in wanted]
+    wanted = [request(task, rng) for task, count in zip(TASKS[:3], (12, 8, 4), strict=True) for _ in range(count)]
+    given = [[shown.render() for shown in one.references] for one in wanted]
     asked = [(one.text, seen) for one, seen in zip(wanted, given, strict=True)]
     drawn = draw(tower, requests, pictures, asked, 0, Sampling(20), Guidance(), sides)
     sheet(path, [([*seen, made], text) for (text, seen), made in zip(asked, drawn, strict=True)])
@@ -98,7 +100,7 @@ def store(chosen: argparse.Namespace) -> Drawings:
     requests = Requests(Tokenizer(TOKENIZER, nano_config().special_tokens), load_tower())
     team = Team()
     count = team.share(chosen.pictures)
-    counts = {"draw": count, "edit": count * 3 // 4, "compose": count // 4}
+    counts = {"draw": count, "edit": count * 3 // 4, "compose": count // 4, "sized": count // 4}
     return Drawings(requests, counts, f"{chosen.seed}/{team.rank}", RUNS / f"drawings{team.rank}.pt")
 
 

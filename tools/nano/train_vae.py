@@ -173,6 +173,7 @@ def train(arguments: argparse.Namespace) -> None:
     started = saved = time.monotonic()
     recent: list[dict[str, float]] = []
     for step in range(first, arguments.steps):
+        over = time.monotonic() - started > arguments.minutes * 60
         # All chance hangs on the step, so that a resumed run is the uninterrupted one.
         generator = torch.Generator().manual_seed(arguments.seed * 1_000_003 + step)
         whole = step >= crops * arguments.steps
@@ -196,7 +197,7 @@ def train(arguments: argparse.Namespace) -> None:
             line = "  ".join(f"{name} {value:.4f}" for name, value in means.items())
             left = pace * (arguments.steps - step - 1) / 60
             print(f"{step + 1}/{arguments.steps}  {line}  {pace:.2f} s a step, {left:.0f} min left", flush=True)
-        if time.monotonic() - saved > 60 or step + 1 == arguments.steps:
+        if time.monotonic() - saved > 60 or over or step + 1 == arguments.steps:
             saved = time.monotonic()
             state = {
                 "vae": vae.state_dict(),
@@ -207,7 +208,10 @@ def train(arguments: argparse.Namespace) -> None:
             torch.save(state, folder / "checkpoint.tmp")
             (folder / "checkpoint.tmp").replace(folder / "checkpoint.pt")
             save_sheet(vae, folder / "sheet.png")
-            save_curve(curve, folder / "curve.png")
+            if curve:
+                save_curve(curve, folder / "curve.png")
+        if over:
+            break
 
 
 def save_curve(curve: list[dict[str, float]], path: Path) -> None:
@@ -237,6 +241,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.nano.train_vae", description=__doc__.split("\n")[0])
     parser.add_argument("--folder", type=Path, default=FOLDER, help="checkpoints and sheets (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=7000, help="length of the whole training (default: %(default)s)")
+    parser.add_argument("--minutes", type=float, default=math.inf, help="how long to train now")
     parser.add_argument("--crops", type=float, default=0.5, help="share of the steps on crops (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=0.012, help="Muon's peak learning rate (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Collection
 from typing import TypeAlias
 
@@ -22,11 +23,14 @@ _FILLERS = (
     "please", "now", "so", "well", "then", "just", "here", "ok", "and", "say", "really", "kindly", "maybe", "simply",
     "again", "today", "hello", "thanks", "dear", "if possible", "for me", "as you can", "you know", "i think",
 )  # fmt: skip
+_OBJECTS = ("thing", "shape", "item", "figure", "one")
+"""What an object is called too."""
 _LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _MEANT = {
     *COLORS, *SHAPES, *map(plural, SHAPES), *NUMBERS,
     "what", "which", "where", "how", "many", "number", "count", "describe", "caption", "name", "say", "tell",
     "color", "colored", "shape", "object", "objects", "background", "picture", "image", "place", "part", "side",
+    "thing", "things", "shapes",
     "is", "are", "does", "do", "can", "has", "would", "if", "yes", "no",
     "left", "right", "above", "below", "over", "under", "higher", "lower", "top", "bottom", "center", "light", "dark",
 }  # fmt: skip
@@ -86,8 +90,12 @@ def _unknown(rng: random.Random) -> str:
 
 
 def loosen(rng: random.Random, text: str) -> str:
-    """Now and then a small word gone or one too many, so that training leans on the words that matter."""
+    """Now and then a small word gone or one too many, so that training leans on the words that matter; and objects that
+    are called otherwise."""
     words = text.split(" ")
+    if rng.random() < 0.3:
+        name = rng.choice(_OBJECTS)
+        words = [re.sub(r"^objects?\b", lambda found: name + "s" * found[0].endswith("s"), word) for word in words]
     if rng.random() < 0.2:
         loose = [index for index, word in enumerate(words) if word.lower() in _LOOSE]
         if loose and len(words) > 2:
