@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from . import PARTS, bench_talk
+from . import PARTS, bench_painting, bench_talk
+from .bench_painting import Painting
 from .judge import judge_chain, judge_edit, judge_prompt, outline_errors
 from .manners import MANNERS, sample_manner
 from .prompts import (
@@ -48,7 +49,7 @@ _SHOWN = 8
 _LINKS = 5
 """How many edits a chain has."""
 
-_TASKS = {"editing": "edit", "chains": "edit", "questions": "answer", "talk": "converse"}
+_TASKS = {"editing": "edit", "chains": "edit", "questions": "answer", "talk": "converse", "painting": "edit"}
 """The parts that need another task than "generate"."""
 
 
@@ -59,11 +60,14 @@ class Artist(Protocol):
     def tasks(self) -> Sequence[str]:
         """Some of "generate", "edit", "answer", "converse"."""
 
-    def draw(self, prompts: Sequence[str], seed: int) -> Iterable[Picture]:
-        """A picture for every prompt, in order."""
+    def draw(self, prompts: Sequence[str], seed: int, side: int | None = None) -> Iterable[Picture]:
+        """A picture for every prompt, in order; of `side` by `side` pixels, or of the artist's own size."""
 
     def edit(self, asked: Sequence[tuple[Picture, str]], seed: int) -> Iterable[Picture]:
         """Every picture changed by its instruction."""
+
+    def paint(self, asked: Sequence[Painting], seed: int) -> Iterable[Picture]:
+        """Every picture changed at its mask, or with what is beyond its edges."""
 
     def answer(self, asked: Sequence[tuple[Picture, str]]) -> Iterable[str]:
         """An answer to every question about its picture."""
@@ -89,9 +93,9 @@ class Engine:
         self.passes = Passes()
         self.tasks: Sequence[str] = model.config.tasks
 
-    def draw(self, prompts: Sequence[str], seed: int) -> Iterable[Picture]:
+    def draw(self, prompts: Sequence[str], seed: int, side: int | None = None) -> Iterable[Picture]:
         for k, prompt in enumerate(prompts):
-            yield _pixels(self.model.generate(prompt, seed=seed + k, **self._settings)[0])
+            yield _pixels(self.model.generate(prompt, seed=seed + k, width=side, height=side, **self._settings)[0])
 
     def edit(self, asked: Sequence[tuple[Picture, str]], seed: int) -> Iterable[Picture]:
         from PIL import Image
@@ -100,6 +104,15 @@ class Engine:
             image = Image.fromarray(picture)
             # as it is drawn: what the model leaves alone is a part of what is measured
             yield _pixels(self.model.edit(image, instruction, seed=seed + k, keep=False, **self._settings)[0])
+
+    def paint(self, asked: Sequence[Painting], seed: int) -> Iterable[Picture]:
+        import torch
+        from PIL import Image
+
+        for k, one in enumerate(asked):
+            mask = None if one.mask is None else torch.from_numpy(one.mask).float()
+            how = {"mask": mask, "outpaint": one.beyond, "seed": seed + k, **self._settings}
+            yield _pixels(self.model.edit(Image.fromarray(one.picture), one.instruction, **how)[0])
 
     @property
     def _settings(self) -> dict[str, Any]:
@@ -208,6 +221,7 @@ class Report:
             "chains": {"five_edits_done": share("five_edits_done"), "outline_error_after": mean(self.worn)},
             "questions": {"questions_exact": share("questions_exact")},
             "talk": {name: share(name) for name in bench_talk.CATEGORIES},
+            "painting": {name: share(name) for name in bench_painting.CATEGORIES},
         }
         if set(self.parts) & {"composition", "manners", "chains"}:
             every["outlines"] = {"outline_error": mean(drawn), "circle_error": mean(self.outlines.get("circle", ()))}
@@ -283,6 +297,7 @@ def examined(tasks: Sequence[str], parts: Sequence[str] = PARTS) -> list[str]:
         "chains": ("five_edits_done",),
         "questions": ("questions_exact",),
         "talk": bench_talk.CATEGORIES,
+        "painting": bench_painting.CATEGORIES,
     }
     return [name for part in parts if _TASKS.get(part, "generate") in tasks for name in names[part]]
 
@@ -382,11 +397,22 @@ def _examine_talk(name: str) -> Callable[[Artist, int, int, Report, Callable[[],
     return examine
 
 
+def _examine_painting(name: str) -> Callable[[Artist, int, int, Report, Callable[[], None]], None]:
+    def examine(artist: Artist, seed: int, count: int, report: Report, on_done: Callable[[], None]) -> None:
+        result = report.results[name] = Result()
+        for one in bench_painting.examined(artist, name, seed, count, seed * _SEEDS):
+            result.add(one.kind, one.right, one.pictures, one.caption)
+            on_done()
+
+    return examine
+
+
 def _blank() -> Picture:
     return np.full((_SIDE, _SIDE, 3), 255, np.uint8)
 
 
 _OTHERS = {
+    **{name: _examine_painting(name) for name in bench_painting.CATEGORIES},
     **{name: _examine_talk(name) for name in bench_talk.CATEGORIES},
     "edits_done": _examine_editing,
     "five_edits_done": _examine_chains,

@@ -371,7 +371,8 @@ def test_bench_leaves_scores_and_a_sheet(run) -> None:
     assert any(line.startswith("color attribution") for line in table)
     scores = json.loads(Path("scores.json").read_text())
     assert {name: len(part) for name, part in scores.items()} == {
-        "text_to_image": 6, "composition": 3, "manners": 1, "editing": 2, "chains": 2, "questions": 1, "outlines": 2
+        "text_to_image": 6, "composition": 3, "manners": 1, "editing": 2, "chains": 2, "questions": 1, "talk": 3,
+        "painting": 3, "outlines": 2
     }  # fmt: skip
     unknown = {"outline_error", "circle_error", "outline_error_after"}  # of what was drawn right: nothing
     values = {name: value for part in scores.values() for name, value in part.items()}

@@ -51,6 +51,16 @@ def test_a_picture_goes_on_beyond_its_edge(kept: int) -> None:
     assert (cut[:, beyond] == cut[:, 79 if kept > 0 else SIZE - 80][:, None]).all()
 
 
+def test_a_view_is_a_part_of_the_picture() -> None:
+    """Drawn as sharp as a whole one: the part of a picture of 256 pixels that it names."""
+    scene = random_scene(random.Random(1), 3)
+    seen = Shown(scene, view=(0.25, 0.5, 0.5)).render()
+    assert np.array_equal(seen, Shown(scene, size=(256, 256)).render()[128:256, 64:192])
+    rng = random.Random(5)
+    views = {shown.view for _ in range(200) for shown in request("edit", rng).references}
+    assert len(views) > 10 and all(left + side <= 1 + 1e-9 and top + side <= 1 + 1e-9 for left, top, side in views)
+
+
 def test_a_store_gives_what_was_asked_for(requests: Requests, tmp_path: Path) -> None:
     """Batches of one size with their contexts; latents that decode to the scenes; the same from the kept file."""
     counts = {"draw": 6, "edit": 6, "compose": 3, "sized": 8}

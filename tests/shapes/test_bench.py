@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from lightfusion_core.shapes import PARTS, bench_talk
+from lightfusion_core.shapes import PARTS, bench_painting, bench_talk
 from lightfusion_core.shapes.bench import (
     Picture,
     Report,
@@ -21,6 +21,7 @@ from lightfusion_core.shapes.bench import (
     questions_of,
     run,
 )
+from lightfusion_core.shapes.bench_painting import Painting, beyond_of, larger_of, masked_of
 from lightfusion_core.shapes.bench_talk import follow_ups_of, rewritings_of, turns_of
 from lightfusion_core.shapes.rewriting import description
 from lightfusion_core.shapes.samples import COMPOSITION, GENEVAL
@@ -51,17 +52,29 @@ class Knowing:
     def __init__(self, seed: int, wrong: bool = False) -> None:
         self.wrong = wrong
         samples = [s for name in (*GENEVAL, *COMPOSITION) for s in prompts_of(name, seed, COUNT)]
-        self.prompts = {s.prompt: s.scene for s in (*samples, *manners_of(seed, COUNT))}
+        self.prompts = {s.prompt: s.scene for s in (*samples, *manners_of(seed, COUNT), *larger_of(seed, COUNT))}
         links = [edit for chain in chains_of(seed, COUNT) for edit in chain.edits]
         self.edits = {(key(render(s.source)), s.instruction): s.target for s in (*edits_of(seed, COUNT), *links)}
         self.answers = {s.question: s.answer for s in questions_of(seed, COUNT)}
+        self.painted = {(key(render(s.source)), s.instruction): s.target for s in masked_of(seed, COUNT)}
+        self.painted |= {(key(render(s.source)), s.instruction): s.target for s in beyond_of(seed, COUNT)}
         self.talks = {repr(s): s.answer for s in (*turns_of(seed, COUNT), *follow_ups_of(seed, COUNT))}
         self.rewritten = {s.prompt: description(s) for s in rewritings_of(seed, COUNT)}
         self.seeds: list[int] = []
 
-    def draw(self, prompts: Sequence[str], seed: int) -> Iterable[Picture]:
+    def draw(self, prompts: Sequence[str], seed: int, side: int | None = None) -> Iterable[Picture]:
         self.seeds.append(seed)
-        return [render(self.spoiled(self.prompts[prompt])) for prompt in prompts]
+        return [render(self.spoiled(self.prompts[prompt]), side or 128) for prompt in prompts]
+
+    def paint(self, asked: Sequence[Painting], seed: int) -> Iterable[Picture]:
+        for one in asked:
+            scene = self.painted[key(one.picture), one.instruction]
+            painted = render(scene, (128 + one.beyond[2], 128))
+            if self.wrong:
+                painted = one.picture if one.mask is not None else render(self.spoiled(scene), (192, 128))
+            elif one.mask is not None:
+                painted = np.where(one.mask[:, :, None], painted, one.picture)
+            yield painted
 
     def edit(self, asked: Sequence[tuple[Picture, str]], seed: int) -> Iterable[Picture]:
         return [picture if self.wrong else render(self.edits[key(picture), text]) for picture, text in asked]
@@ -103,6 +116,7 @@ def test_truth_gets_full_marks() -> None:
     assert scores["editing"]["edits_done"] == scores["chains"]["five_edits_done"] == 1.0
     assert scores["questions"] == {"questions_exact": 1.0}
     assert scores["talk"] == dict.fromkeys(bench_talk.CATEGORIES, 1.0)
+    assert scores["painting"] == dict.fromkeys(bench_painting.CATEGORIES, 1.0)
 
 
 def test_the_change_outside_of_an_edit_is_measured() -> None:
@@ -128,6 +142,7 @@ def test_wrong_pictures_and_answers_get_nothing() -> None:
     assert scores["editing"]["edits_done"] == scores["chains"]["five_edits_done"] == 0.0
     assert set(scores["outlines"].values()) == {None}
     assert scores["questions"] == {"questions_exact": 0.0}
+    assert scores["painting"] == dict.fromkeys(bench_painting.CATEGORIES, 0.0)
     # some prompts leave nothing open: handed back as they are, they are rewritten well
     assert scores["talk"]["kind_of_turn"] == scores["talk"]["follow_ups"] == 0.0 and scores["talk"]["rewriting"] < 0.2
 
@@ -140,8 +155,8 @@ def test_outlines_are_measured() -> None:
             super().__init__(seed)
             self.clean: dict[int, Picture] = {}
 
-        def draw(self, prompts: Sequence[str], seed: int) -> Iterable[Picture]:
-            return [_rough(picture) for picture in super().draw(prompts, seed)]
+        def draw(self, prompts: Sequence[str], seed: int, side: int | None = None) -> Iterable[Picture]:
+            return [_rough(picture) for picture in super().draw(prompts, seed, side)]
 
         def edit(self, asked: Sequence[tuple[Picture, str]], seed: int) -> Iterable[Picture]:
             given = [(self.clean.get(key(picture), picture), text) for picture, text in asked]
@@ -153,6 +168,18 @@ def test_outlines_are_measured() -> None:
     assert rough["chains"]["five_edits_done"] == 1.0 and rough["manners"]["any_manner"] == 1.0
     for part, name in (("outlines", "outline_error"), ("outlines", "circle_error"), ("chains", "outline_error_after")):
         assert clean[part][name] < 0.005 < 0.03 < rough[part][name]
+
+
+def test_what_a_mask_protects_must_stay() -> None:
+    """To the last bit: one level elsewhere and the edit is not done at the mask."""
+
+    class Leaking(Knowing):
+        def paint(self, asked: Sequence[Painting], seed: int) -> Iterable[Picture]:
+            for picture in super().paint(asked, seed):
+                picture[0, 0, 0] ^= 1
+                yield picture
+
+    assert examine(Leaking(3), 3, ("painting",)).as_json()["painting"]["at_a_mask"] == 0.0
 
 
 def test_parts_alone() -> None:

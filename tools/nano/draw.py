@@ -18,7 +18,7 @@ from lightfusion_core.sampling.solvers import solver
 
 from .drawings import Pictures, Requests
 from .flow import velocity
-from .model import DEVICE
+from .model import DEVICE, SIZE
 
 Picture = NDArray[np.uint8]
 
@@ -33,8 +33,10 @@ def draw(
     sampling: Sampling,
     guidance: Guidance,
     sides: tuple[str, ...] = ("vit", "vae"),
+    side: int = SIZE,
 ) -> list[Picture]:
-    """One picture (H, W, 3) for each text with its reference pictures; picture k has the seed `seed` + k."""
+    """One picture (side, side, 3) for each text with its reference pictures; picture k has the seed `seed` + k."""
+    grid = (side // tower.config.token_size,) * 2
     drawn: list[Picture] = []
     for start in range(0, len(asked), 32):
         part = asked[start : start + 32]
@@ -44,8 +46,8 @@ def draw(
             features = [
                 list(requests.features(np.stack(given))) if given and "vit" in sides else [] for _, given in part
             ]
-            full = requests.context([(text,) for text in texts], latents, features)
-            empty = requests.context([("",)] * len(part), latents, features)
+            full = requests.context([(text,) for text in texts], latents, features, grid)
+            empty = requests.context([("",)] * len(part), latents, features, grid)
 
         def predict(x: Tensor, sigma: float, timestep: int, full=full, empty=empty) -> Tensor:
             timesteps = torch.full((len(x),), float(timestep), device=x.device)
@@ -54,7 +56,7 @@ def draw(
             return guidance.mix(wanted, other, None, tower.config.dit.patch_size)
 
         stride = tower.config.vae.stride
-        shape = (tower.config.dit.in_dim, 1, *(side * tower.config.token_size // stride for side in requests.grid))
+        shape = (tower.config.dit.in_dim, 1, side // stride, side // stride)
         noise = make_noise(shape, range(seed + start, seed + start + len(part))).to(DEVICE)
         schedule = make_schedule(sampling.steps, sampling.shift)
         result = solver(sampling.solver)(predict, noise, schedule, lambda step: None)

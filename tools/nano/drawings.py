@@ -20,6 +20,7 @@ from lightfusion_core.images import padded_levels
 from lightfusion_core.shapes.manners import MANNERS, sample_manner
 from lightfusion_core.shapes.prompts import REFERENCES, sample_edit, sample_prompt, sample_reference
 from lightfusion_core.shapes.rewriting import description, edit_description
+from lightfusion_core.shapes.samples import EditSample
 from lightfusion_core.shapes.scenes import compose, random_scene, reach, usual_thing
 from lightfusion_core.shapes.talk_wordings import ASK_TO_DRAW, BEYOND, OTHERWORLDLY
 from lightfusion_core.shapes.talks import in_talk
@@ -50,6 +51,8 @@ WORN_SHARE = 0.3
 """How many references went through the VAE before."""
 BEYOND_SHARE = 0.06
 """How many edits go on beyond an edge of the picture."""
+VIEW_SHARE = 0.15
+"""How many edits of a thing see but the surroundings of it, as edits at a mask do."""
 OTHER_SIZES = ((96, 96), (160, 160), (192, 192), (192, 192), (256, 256), (192, 128), (128, 192), (256, 160), (160, 96))
 """Widths and heights of the pictures of the task "sized"."""
 DROP_TEXT, DROP_LATENT, DROP_VIT = 0.1, 0.1, 0.5
@@ -62,7 +65,7 @@ class Pictures:
     def __init__(self, folder: Path = VAE_EXPORT) -> None:
         config: VAEConfig = read_vae_config(folder)
         whole = nano_config(config)
-        self.vae = load_vae(Checkpoint.open(folder), whole, torch.float32, DEVICE).model
+        self.vae = load_vae(Checkpoint.open(folder), whole, torch.float32, DEVICE)
         self.mean, self.std = (
             torch.tensor(values, device=DEVICE).view(1, -1, 1, 1) for values in (config.mean, config.std)
         )
@@ -71,13 +74,13 @@ class Pictures:
     def encode(self, pictures: NDArray[np.uint8]) -> Tensor:
         pixels = torch.from_numpy(pictures).to(DEVICE).permute(0, 3, 1, 2).float() / 127.5 - 1
         with torch.autocast(DEVICE.type, torch.bfloat16):
-            latents = encode(self.vae, pixels)[0].float()
+            latents = encode(self.vae.model, pixels)[0].float()
         return ((latents - self.mean) / self.std).unsqueeze(2)
 
     @torch.no_grad()
     def decode(self, latents: Tensor) -> NDArray[np.uint8]:
         with torch.autocast(DEVICE.type, torch.bfloat16):
-            pixels = decode(self.vae, latents.squeeze(2) * self.std + self.mean)
+            pixels = decode(self.vae.model, latents.squeeze(2) * self.std + self.mean)
         return (pixels.float().clamp(-1, 1) * 127.5 + 127.5).byte().permute(0, 2, 3, 1).cpu().numpy()
 
 
@@ -88,15 +91,22 @@ class Shown:
     size: width and height in pixels. worn: it went once through the VAE, as what was drawn or edited before has.
     kept: how many pixels from the left (negative: from the right) are the scene's; what lies beyond is the colours that
         they end in, as where the engine draws beyond a picture's edges.
+    view: left, top and side of the part that is seen, of a whole of 1 by 1, as where the engine draws at a mask.
     """
 
     scene: Scene
     size: tuple[int, int] = (SIZE, SIZE)
     worn: bool = False
     kept: int = 0
+    view: tuple[float, float, float] = (0.0, 0.0, 1.0)
 
     def render(self) -> NDArray[np.uint8]:
         """uint8 (H, W, 3), not worn yet."""
+        left, top, side = self.view
+        if side < 1:
+            whole = round(SIZE / side)
+            x, y = (min(round(at * whole), whole - SIZE) for at in (left, top))
+            return render(self.scene, whole)[y : y + SIZE, x : x + SIZE]
         picture = render(self.scene, self.size)
         if not self.kept:
             return picture
@@ -167,12 +177,25 @@ def _edit(rng: random.Random, worn: bool) -> Request:
     if rng.random() < BEYOND_SHARE:
         return _beyond(rng, worn)
     edit = sample_edit(rng, rng.choices(list(EDIT_SHARES), list(EDIT_SHARES.values()))[0])
+    if edit.kind in ("recolor", "replace", "add", "remove") and rng.random() < VIEW_SHARE:
+        view = _view(rng, edit)
+        shown = Shown(edit.source, worn=worn, view=view)
+        return Request((edit.instruction,), (shown,), Shown(edit.target, view=view))
     text = edit.instruction
     if rng.random() < REWRITTEN_SHARE:
         text = edit_description(edit)
     elif rng.random() < TALK_SHARE:
         text = in_talk(rng, edit)
     return Request((text,), (Shown(edit.source, worn=worn),), Shown(edit.target))
+
+
+def _view(rng: random.Random, edit: EditSample) -> tuple[float, float, float]:
+    """What is seen of a picture around the thing that an edit changes: a square as around a mask on it."""
+    thing = edit.after or edit.before
+    assert thing is not None
+    side = min(1.0, max(0.4, 2 * reach(thing.size) * rng.uniform(1.2, 2.5)))
+    left, top = (min(max(at - side * rng.uniform(0.4, 0.6), 0.0), 1 - side) for at in (thing.x, thing.y))
+    return left, top, side
 
 
 def _beyond(rng: random.Random, worn: bool) -> Request:

@@ -22,13 +22,14 @@ from lightfusion_core.sampling.guidance import Guidance
 from lightfusion_core.sampling.loop import Sampling
 from lightfusion_core.shapes import PARTS
 from lightfusion_core.shapes.bench import Engine, Picture, run
+from lightfusion_core.shapes.bench_painting import Painting
 from lightfusion_core.shapes.talks import TalkSample
 from lightfusion_core.understanding.tokenizer import Tokenizer
 
 from .draw import draw
 from .drawings import Pictures, Requests
 from .flow import new_generation
-from .model import DEVICE, RUNS, TOKENIZER, nano_config, read_vae_config
+from .model import DEVICE, RUNS, SIZE, TOKENIZER, nano_config, read_vae_config
 from .states import Rows
 from .train_generation import CHECKPOINT
 from .train_vlm import Tasks, load_tower
@@ -45,25 +46,28 @@ class Many:
         sides: tuple[str, ...] = ("vit", "vae"),
     ) -> None:
         self.requests, self.tower, self.guidance, self.sides = requests, tower, guidance, sides
+        self.pictures = Pictures()
         self.tasks: Sequence[str] = (("generate", "edit") if tower else ()) + ("answer", "converse")
         config = replace(requests.vlm.config, tasks=("generate", "edit", "answer", "converse"))
         # chats have one request at a time in the engine itself: they are short
         nothing = tower or new_generation(config).to(DEVICE)
-        self.engine = Engine(LightFusion(config, requests.vlm, nothing, None, requests.tokenizer))
-        self.pictures = Pictures()
+        self.engine = Engine(LightFusion(config, requests.vlm, nothing, self.pictures.vae, requests.tokenizer))
         defaults = requests.vlm.config.defaults
         self.sampling = Sampling(defaults.steps, defaults.shift)
 
-    def draw(self, prompts: Sequence[str], seed: int) -> Iterable[Picture]:
-        return self._draw([(prompt, ()) for prompt in prompts], seed)
+    def draw(self, prompts: Sequence[str], seed: int, side: int | None = None) -> Iterable[Picture]:
+        return self._draw([(prompt, ()) for prompt in prompts], seed, side or SIZE)
+
+    def paint(self, asked: Sequence[Painting], seed: int) -> Iterable[Picture]:
+        return self.engine.paint(asked, seed)
 
     def edit(self, asked: Sequence[tuple[Picture, str]], seed: int) -> Iterable[Picture]:
-        return self._draw([(text, (picture,)) for picture, text in asked], seed)
+        return self._draw([(text, (picture,)) for picture, text in asked], seed, SIZE)
 
-    def _draw(self, asked: Sequence[tuple[str, Sequence[Picture]]], seed: int) -> list[Picture]:
+    def _draw(self, asked: Sequence[tuple[str, Sequence[Picture]]], seed: int, side: int) -> list[Picture]:
         assert self.tower is not None
         return draw(
-            self.tower, self.requests, self.pictures, asked, seed, self.sampling, self.guidance, self.sides
+            self.tower, self.requests, self.pictures, asked, seed, self.sampling, self.guidance, self.sides, side
         )  # fmt: skip
 
     @torch.no_grad()
