@@ -1,4 +1,4 @@
-"""Many prompts: rows of work, and a class that draws them, alone or as actors of Ray Data's `map_batches`.
+"""Many requests: rows of work, and a class that draws them, alone or as actors of Ray Data's `map_batches`.
 
     rows = make_rows(prompts, folder)
     for done in render(rows, workers=4, model=path): ...
@@ -15,11 +15,25 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .errors import CapabilityError, InputError, LightFusionError
 
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from .understanding.vision import Reference
+
 Row = dict[str, Any]
+"""What is to be drawn, in values that JSON has:
+
+index, prompt: its number, and the prompt or instruction.
+seed, file, or seeds, files: of its picture, or of several pictures of one prompt.
+pictures: files of the references, in order; left out where there are none.
+thought: a file for a thought that comes before drawing (rule B29); left out where there is none.
+
+What else a row has comes back with it.
+"""
 
 
 def read_prompts(file: str | Path) -> list[str]:
@@ -60,18 +74,34 @@ def make_rows(prompts: Sequence[str], folder: str | Path, seed: int = 0, **setti
     return rows
 
 
+def files_of(row: Row) -> list[str]:
+    """The files of a row's pictures."""
+    return row["files"] if "files" in row else [row["file"]]
+
+
+def seeds_of(row: Row) -> list[int]:
+    """The seeds of a row's pictures."""
+    return row["seeds"] if "seeds" in row else [row["seed"]]
+
+
+def is_done(row: Row) -> bool:
+    """Whether all files of a row are there."""
+    return all(Path(file).exists() for file in files_of(row))
+
+
 def left_over(rows: Sequence[Row]) -> list[Row]:
     """The rows whose pictures are not there yet."""
-    return [row for row in rows if not Path(row["file"]).exists()]
+    return [row for row in rows if not is_done(row)]
 
 
 class Renderer:
-    """Draws rows with a model that is loaded once: for `map_batches`, or to be called with columns of rows.
+    """Draws rows with a model that is loaded once: one at a time, or as an actor of `map_batches`.
 
     Args:
         model, load: `LightFusion.load`'s first argument, and its others by name.
         sampling, guidance: fields of `Sampling` and `Guidance` that are not to be the model's own.
-        settings: `LightFusion.generate`'s other arguments by name (width, height, negative_prompt ...).
+        settings: width, height, negative_prompt and literal, as `LightFusion.generate` takes them.
+        thinking: fields of `Decoding` for thoughts that are not to be the published ones (`THOUGHT`).
     """
 
     def __init__(
@@ -82,47 +112,93 @@ class Renderer:
         sampling: Mapping[str, Any] | None = None,
         guidance: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
+        thinking: Mapping[str, Any] | None = None,
     ) -> None:
         from .pipeline import LightFusion
         from .sampling.guidance import Guidance
         from .sampling.loop import Sampling
+        from .understanding.answer import THOUGHT
 
         self.name, self.settings = str(model), dict(settings or {})
         self.model = LightFusion.load(model, **(load or {}))
         own = self.model.config.defaults
         self.sampling = replace(Sampling(own.steps, own.shift), **(sampling or {}))
         self.guidance = replace(Guidance(own.text_guidance, own.image_guidance), **(guidance or {}))
+        self.decoding = replace(THOUGHT, **(thinking or {}))
 
-    def __call__(self, rows: Mapping[str, Sequence[Any]]) -> dict[str, list[Any]]:
-        """Draw what is not there yet: columns index, prompt, seed and file to the same and seconds and error.
+    def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        """For `map_batches`: a column `row` of rows as JSON to the same, drawn. What cannot be saved stands as `failed`
+        in the row's place: an exception would lose its words on the way."""
+        done: list[str] = []
+        for row in batch["row"]:
+            try:
+                done.append(json.dumps(self.done(json.loads(row))))
+            except LightFusionError as error:
+                done.append(json.dumps({"failed": str(error)}))
+        return {"row": done}
+
+    def done(self, row: Row) -> Row:
+        """The row with seconds and error, drawn and saved unless it is there.
 
         A request that the engine refuses has its reason in `error` ("" otherwise) and does not end the others.
+
+        Raises:
+            InputError: a picture that cannot be saved.
         """
-        columns = {name: list(rows[name]) for name in ("index", "prompt", "seed", "file")}
-        drawn = [self._draw(str(p), int(s), Path(str(f))) for p, s, f in zip(*list(columns.values())[1:], strict=True)]
-        columns["seconds"] = [seconds for seconds, _ in drawn]
-        columns["error"] = [error for _, error in drawn]
-        return columns
-
-    def _draw(self, prompt: str, seed: int, file: Path) -> tuple[float, str]:
-        start = time.perf_counter()
-        if not file.exists():
+        start, error = time.perf_counter(), ""
+        if not is_done(row):
             try:
-                self._save(prompt, seed, file)
-            except LightFusionError as error:
-                return time.perf_counter() - start, str(error)
-        return time.perf_counter() - start, ""
+                pictures, thought = self.draw(row)
+            except LightFusionError as refused:
+                error = str(refused)
+            else:
+                self.save(row, pictures, thought)
+        return row | {"seconds": time.perf_counter() - start, "error": error}
 
-    def _save(self, prompt: str, seed: int, file: Path) -> None:
+    def draw(self, row: Row) -> tuple[list[Image], str | None]:
+        """The row's pictures, as the model draws them, and the thought before them.
+
+        They have the size that the settings say, else that of the row's last reference as the model sees it (rule B24),
+        else the model's own.
+        """
         from .images import to_pil
-        from .picture_files import save_png
+        from .picture_files import load_image
+        from .understanding.answer import THINK_SYSTEM
 
-        picture = self.model.generate(
-            prompt, seed=seed, sampling=self.sampling, guidance=self.guidance, **self.settings
-        )[0]
-        named = {"prompt": prompt, "seed": seed, "model": self.name, **self.settings}
+        references = [self.model.prepare(load_image(file)) for file in row.get("pictures", ())]
+        self.model.check_task("edit" if references else "generate")
+        thought, system = None, None
+        if "thought" in row:
+            system = THINK_SYSTEM
+            thought = "".join(self.model.think(row["prompt"], references, decoding=self.decoding))
+        conditioning = self.model.encode(
+            row["prompt"], references, system=system, thought=thought, literal=self.settings.get("literal", False),
+            negative_prompt=None if system else self.settings.get("negative_prompt"),
+        )  # fmt: skip
+        size, pictures = self.size(references), []
+        for seed in seeds_of(row):
+            latent = self.model.sample(conditioning, *size, seed, self.sampling, self.guidance)
+            pictures.append(to_pil(self.model.decode(latent)[0]))
+        return pictures, thought
+
+    def size(self, references: Sequence[Reference]) -> tuple[int, int]:
+        """Width and height of what is drawn, in pixels."""
+        side, stride = self.model.config.defaults.size, self.model.config.vae.stride
+        width = height = side
+        if references and references[-1].latent is not None:
+            height, width = (length * stride for length in references[-1].latent.shape[-2:])
+        return self.settings.get("width") or width, self.settings.get("height") or height
+
+    def save(self, row: Row, pictures: Sequence[Image], thought: str | None) -> None:
+        """Write the thought, then the pictures with their settings. Raises InputError where that cannot be done."""
+        from .picture_files import save_png, write_whole
+
+        if thought is not None:
+            write_whole(Path(row["thought"]), thought.encode("utf-8", "replace"), what="a thought")
         guidance = {f"guidance_{name}": value for name, value in asdict(self.guidance).items()}
-        save_png(to_pil(picture), file, named | asdict(self.sampling) | guidance)
+        for picture, seed, file in zip(pictures, seeds_of(row), files_of(row), strict=True):
+            named = {"prompt": row["prompt"], "seed": seed, "model": self.name, **self.settings}
+            save_png(picture, file, named | asdict(self.sampling) | guidance)
 
 
 def render(
@@ -137,13 +213,14 @@ def render(
 
     Raises:
         CapabilityError: workers without Ray.
+        LightFusionError: a picture that cannot be saved.
     """
     if not rows:
         return
     if not workers:
         renderer = kind(**arguments)
         for row in rows:
-            yield {name: column[0] for name, column in renderer({name: [row[name]] for name in row}).items()}
+            yield renderer.done(row)
         return
     try:
         import ray.data
@@ -151,8 +228,10 @@ def render(
         raise CapabilityError(
             "Drawing on several workers needs Ray: pip install 'comfyui-lightfusion[ray]', or draw without workers."
         ) from None
+    # Rows travel as JSON: Arrow has no form for lists that are empty here and full there, nor for half characters
+    items = [{"row": json.dumps(row)} for row in rows]
     # A row a block, up to a bound: what a lost worker takes with it is drawn again by another, and no more
-    dataset = ray.data.from_items(list(rows), override_num_blocks=min(len(rows), 1000))
+    dataset = ray.data.from_items(items, override_num_blocks=min(len(rows), 1000))
     drawn = dataset.map_batches(
         kind,
         fn_constructor_kwargs=arguments,
@@ -161,4 +240,8 @@ def render(
         num_cpus=1,
         num_gpus=gpus or None,
     )
-    yield from drawn.iter_rows()
+    for item in drawn.iter_rows():
+        row = json.loads(item["row"])
+        if "failed" in row:
+            raise LightFusionError(row["failed"])
+        yield row

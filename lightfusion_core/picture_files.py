@@ -29,7 +29,7 @@ from .modes import to_rgb
 from .stored import Stored
 from .texts import printable, reason
 
-__all__ = ["load_image", "load_stored", "picture_size", "read_parameters", "save_png"]
+__all__ = ["load_image", "load_stored", "picture_size", "plain_png", "read_parameters", "save_png", "write_whole"]
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +104,14 @@ def save_png(
         InputError: the disk is full, the place may not be written, or `path` is no place for a file.
         FileExistsError: `new`, and the name is taken.
     """
-    _write_whole(Path(path), _png(image, _chunks(parameters)), _claim if new else os.replace)
+    write_whole(Path(path), _png(image, _chunks(parameters)), _claim if new else os.replace)
+
+
+def plain_png(image: Image.Image) -> bytes:
+    """A PNG in RGB and sRGB of nothing but its pixels: the same picture, the same bytes."""
+    buffer = io.BytesIO()
+    to_rgb(image).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def read_parameters(path: str | os.PathLike[str]) -> dict[str, Any] | None:
@@ -145,8 +152,24 @@ def _chunks(parameters: Mapping[str, Any]) -> PngImagePlugin.PngInfo:
     return chunks
 
 
-def _write_whole(path: Path, data: bytes, give_name: Callable[[Path, Path], None]) -> None:
-    """Write a file so that `path` holds all of `data` or what it held before."""
+def write_whole(
+    path: Path,
+    data: bytes,
+    give_name: Callable[[Path, Path], None] = os.replace,
+    *,
+    staging: Path | None = None,
+    what: str = "a picture",
+) -> None:
+    """Write a file so that `path` holds all of `data` or what it held before.
+
+    Args:
+        give_name: how the finished file gets its name.
+        staging: a folder of the same file system where it is written until then; its own when None.
+        what: it is, for messages.
+
+    Raises:
+        InputError, FileExistsError: see `save_png`.
+    """
     # The name does not grow with the target's, which may be as long as the file system allows.
     name = f".{secrets.token_hex(8)}.tmp"
     try:
@@ -155,7 +178,8 @@ def _write_whole(path: Path, data: bytes, give_name: Callable[[Path, Path], None
             raise InputError(f"{path}: expected a file name to save to, found a folder or device; add a file name.")
         place = path if give_name is _claim else _behind_links(path)
         place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = place.parent / name
+        temporary = (place.parent if staging is None else staging) / name
+        temporary.parent.mkdir(parents=True, exist_ok=True)
         try:
             with open(temporary, "xb") as file:
                 file.write(data)
@@ -168,7 +192,7 @@ def _write_whole(path: Path, data: bytes, give_name: Callable[[Path, Path], None
         raise FileExistsError(errno.EEXIST, "this name is taken", str(path)) from None
     except (OSError, ValueError) as error:
         raise InputError(
-            f"{path}: expected to save a picture of {len(data)} bytes, found: {reason(error)}; {_remedy(error)}."
+            f"{path}: expected to save {what} of {len(data)} bytes, found: {reason(error)}; {_remedy(error)}."
         ) from None
 
 

@@ -347,7 +347,7 @@ class LightFusion:
         passes: Passes | None = None,
     ) -> Tensor:
         """Text to images (B, H, W, 3) float32 in 0..1; see `encode` for the texts, `sample` for the rest."""
-        self._check_task("generate")
+        self.check_task("generate")
         side = self.config.defaults.size
         conditioning = self.encode(
             prompt, negative_prompt=negative_prompt, system=system, thought=thought, literal=literal
@@ -401,7 +401,7 @@ class LightFusion:
             Images (B, H, W, 3) float32 in 0..1 and sRGB, H and W the image's and what was added, any transparency laid
             on white.
         """
-        self._check_task("edit")
+        self.check_task("edit")
         if mask is not None and tuple(mask.shape) != image.size[::-1]:
             raise InputError(
                 f"Expected a mask of the picture's height and width, {image.size[::-1]}, found {tuple(mask.shape)}; "
@@ -451,7 +451,7 @@ class LightFusion:
             manner: "chat" (the VLM's own template) or "reference" (rule B26); chat when None, but
                 reference for a coupled model, whose VLM is used with its fusion.
         """
-        self._check_task("answer")
+        self.check_task("answer")
         prepared = [self.prepare(image, vae=False) for image in images]
         return self.answerer.answer(question, prepared, decoding, manner)
 
@@ -462,14 +462,14 @@ class LightFusion:
         Raises:
             InputError: no messages, or the last one is not the user's.
         """
-        self._check_task("answer")
+        self.check_task("answer")
         *history, last = self._messages(messages)
         return self.answerer.answer(last.text, last.pictures, decoding, CHAT, history=history)
 
     @torch.no_grad()
     def likelihoods(self, messages: Sequence[Message[Picture]], continuations: Sequence[str]) -> list[float]:
         """How likely a chat goes on with each of these texts; see `Answerer.likelihoods`."""
-        self._check_task("answer")
+        self.check_task("answer")
         read = self._messages(messages)
 
         def score() -> list[float]:
@@ -501,13 +501,13 @@ class LightFusion:
     ) -> Iterator[str]:
         """The thought before drawing (rule B29), in pieces without leading newlines; hand the whole to
         `encode` as `thought`."""
-        self._check_task("answer")
+        self.check_task("answer")
         return self.answerer.think(prompt, self._references(images), system, decoding)
 
     @_streamed
     def rewrite(self, prompt: str, images: Sequence[Image] = (), *, decoding: Decoding | None = None) -> Iterator[str]:
         """A detailed description in the place of a prompt, in pieces; `images` are what the prompt speaks of."""
-        self._check_task("answer")
+        self.check_task("answer")
         prepared = [self.prepare(image, vae=False) for image in images]
         return self.answerer.rewrite(prompt, prepared, decoding)
 
@@ -592,7 +592,8 @@ class LightFusion:
         """What a step runs: of a coupled model the understanding tower too."""
         return (self.generation, self.understanding) if self.generation.coupled else (self.generation,)
 
-    def _check_task(self, task: str) -> None:
+    def check_task(self, task: str) -> None:
+        """Raises CapabilityError where the model was not trained for a task: "generate", "edit" or "answer"."""
         if task not in self.config.tasks:
             raise CapabilityError(
                 f"The model {self.config.name} was not trained to {task}; it was trained to "

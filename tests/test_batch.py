@@ -12,10 +12,11 @@ import torch
 from PIL import Image
 from tiny import write_model
 
-from lightfusion_core import CapabilityError, InputError, LightFusion, Sampling
+from lightfusion_core import CapabilityError, Decoding, InputError, LightFusion, Sampling
 from lightfusion_core.batch import Renderer, Row, left_over, make_rows, read_prompts, render
 from lightfusion_core.images import to_pil
-from lightfusion_core.picture_files import read_parameters
+from lightfusion_core.picture_files import load_image, read_parameters
+from lightfusion_core.understanding.answer import THINK_SYSTEM
 
 ROOT = Path(__file__).parents[1]
 PROMPTS = ["a word", "two words", "", "ein Wort"]
@@ -53,6 +54,46 @@ def test_pictures_are_those_of_single_runs(folder: Path, alone: list[bytes], tmp
     assert [row["error"] for row in done] == [""] * 4
     assert [pixels(row) for row in rows] == alone
     assert read_parameters(rows[1]["file"])["seed"] == 8
+
+
+def test_several_pictures_of_one_prompt_are_those_of_single_runs(
+    folder: Path, alone: list[bytes], tmp_path: Path
+) -> None:
+    files = [str(tmp_path / f"{k}.png") for k in range(2)]
+    row = {"index": 0, "prompt": PROMPTS[0], "seeds": [7, 9], "files": files}
+    done = next(iter(render([row], **drawing(folder))))
+    assert done["error"] == ""
+    assert pixels({"file": files[0]}) == alone[0]
+    assert [read_parameters(file)["seed"] for file in files] == [7, 9]
+    Path(files[1]).unlink()
+    assert left_over([row]) == [row]
+
+
+def test_an_edit_after_a_thought_is_that_of_a_single_run(folder: Path, picture: Image.Image, tmp_path: Path) -> None:
+    """Of two references the last one, 80 x 100, gives the size, and the thought stands beside the picture."""
+    picture.save(tmp_path / "a.png")
+    picture.rotate(90, expand=True).save(tmp_path / "b.png")
+    given = [str(tmp_path / name) for name in ("a.png", "b.png")]
+    row = {"index": 0, "prompt": "turn it", "seed": 3, "file": str(tmp_path / "edited.png"), "pictures": given}
+    row |= {"thought": str(tmp_path / "edited.txt")}
+    quick = {"sampling": {"steps": 2}, "thinking": {"max_tokens": 6}}
+    assert next(iter(render([row], model=folder, load={"device": "cpu"}, **quick)))["error"] == ""
+    model = LightFusion.load(folder, device="cpu")
+    references = [model.prepare(load_image(file)) for file in given]
+    thought = "".join(model.think("turn it", references, decoding=Decoding(6)))
+    conditioning = model.encode("turn it", references, system=THINK_SYSTEM, thought=thought)
+    drawn = to_pil(model.decode(model.sample(conditioning, 64, 96, 3, SHORT))[0])
+    assert drawn.size == (64, 96)
+    assert pixels(row) == drawn.tobytes()
+    assert (tmp_path / "edited.txt").read_text(encoding="utf-8") == thought
+
+
+def test_what_cannot_be_saved_ends_the_run(folder: Path, tmp_path: Path) -> None:
+    """Guards a night of drawing onto a full disk."""
+    (tmp_path / "file").touch()
+    rows = make_rows(PROMPTS, tmp_path / "file" / "out")
+    with pytest.raises(InputError, match="path is a file"):
+        list(render(rows, **drawing(folder)))
 
 
 def test_what_is_there_is_not_drawn_again(folder: Path, alone: list[bytes], tmp_path: Path) -> None:
@@ -146,12 +187,12 @@ def test_a_killed_worker_of_ray_loses_no_prompt(
     marker = tmp_path / "killed"
 
     class Mortal(Renderer):
-        def _draw(self, prompt: str, seed: int, file: Path) -> tuple[float, str]:
+        def done(self, row: Row) -> Row:
             torch.set_num_threads(1)
-            if prompt == "two words" and not marker.exists():
+            if row["prompt"] == "two words" and not marker.exists():
                 marker.touch()
                 os.kill(os.getpid(), 9)
-            return super()._draw(prompt, seed, file)
+            return super().done(row)
 
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
     try:
