@@ -1,4 +1,4 @@
-"""The command line: `lightfusion generate | edit | ask | chat | inspect | convert | train | demo | bench`.
+"""The command line: `lightfusion generate | edit | ask | chat | inspect | convert | train | demo | bench | evaluate`.
 
 Only arguments are read here; `commands/` does the work, and torch is imported when it starts. Exit codes:
 0 success, 1 an error that was said in one line, 2 arguments that cannot be read, 130 cancelled.
@@ -24,9 +24,11 @@ from .commands.console import complain, notes, open_streams
 from .commands.convert import convert
 from .commands.demo import demo
 from .commands.draw import edit, generate
+from .commands.evaluate import evaluate, judge, table
 from .commands.inspect import inspect
 from .commands.train import train
 from .errors import LightFusionError
+from .evaluation import BENCHMARKS
 from .shapes import PARTS
 from .texts import reason
 
@@ -81,8 +83,8 @@ def _parsed(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 _PARTS = ("understanding", "understanding_from", "vae", "tokenizer")
-_READ = ("model", *_PARTS, "image", "reference", "mask", "file", "source", "folder", "data", "lora")
-_WRITTEN = ("output", "changed", "json", "plot", "target", "encodings")
+_READ = ("model", *_PARTS, "image", "reference", "mask", "file", "source", "folder", "data", "lora", "results")
+_WRITTEN = ("output", "changed", "json", "plot", "target", "encodings", "out", "csv")
 """The arguments that are paths."""
 
 
@@ -124,6 +126,7 @@ def build_parser() -> argparse.ArgumentParser:
     _add_train(add("train", help="teach a model from pictures of your own: a LoRA, or the whole generation side"))
     _add_demo(add("demo", help="draw a sheet of examples with a model"))
     _add_bench(add("bench", help="measure speed and memory on this machine, and how well a model draws"))
+    _add_evaluate(add("evaluate", help="draw the paper's benchmarks as their judges read them, and make its tables"))
     return parser
 
 
@@ -321,6 +324,81 @@ def _add_shapes(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=bench_shapes, parser=parser)
 
 
+def _add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Draw a benchmark into the folder that its judge reads, with the published settings, and say what judges it; "
+        "then read the judges' results into the paper's tables."
+    )
+    parser.epilog = "docs/EVALUATE.md says where each benchmark's data are and what its folder looks like."
+    add_one = parser.add_subparsers(title="what to do", metavar="BENCHMARK | judge | table", required=True).add_parser
+    for name, shown in BENCHMARKS.items():
+        _add_benchmark(add_one(name, help=shown, description=shown + "."), name)
+    shown = "judge pictures of nano's own world, which `evaluate shapes` drew"
+    _add_judge(add_one("judge", help=shown, description=shown.capitalize() + "."))
+    shown = "judges' results as the paper's tables, beside the published rows"
+    _add_table(add_one("table", help=shown, description=shown.capitalize() + "."))
+
+
+def _add_benchmark(parser: argparse.ArgumentParser, name: str) -> None:
+    own = name == "shapes"
+    add = parser.add_argument_group("data and result").add_argument
+    add("--data", required=not own, metavar="FOLDER", help="the benchmark's own files, or one of them"
+        + (" (default: prompts of nano's world are made)" if own else ""))  # fmt: skip
+    add("--out", required=True, metavar="FOLDER", help="the folder to judge; FOLDER.record beside it says how it was "
+        "made. Run it again to go on")  # fmt: skip
+    add("--limit", type=int, metavar="N", help="the first N rows alone")
+    add("--shard", metavar="I/N", help="the I-th of N parts (1/4 to 4/4), for runs side by side into one folder")
+    add(
+        "--workers",
+        type=int,
+        default=0,
+        metavar="N",
+        help="actors of Ray, a model each; 0 draws in this process (default)",
+    )
+    add("--gpus", type=float, default=0.0, metavar="X", help="what each worker takes of a GPU (default: 0)")
+    parser.set_defaults(count=100, language=None, pictures=None)
+    if own:
+        add("--count", type=int, default=100, metavar="N", help="prompts of each of six categories (default: 100)")
+    if name == "gedit":
+        add("--language", choices=("en", "cn"), help="instructions of one language alone; the paper reports en")
+    add = parser.add_argument_group("drawing, by default as published").add_argument
+    add("--seed", type=_seed, help="of the run; each picture has one of its own from it and the row's id")
+    if name in ("geneval", "shapes"):
+        add(
+            "--pictures",
+            type=int,
+            metavar="N",
+            help="of a prompt (default: 4)" if not own else "of a prompt (default: 1)",
+        )
+    add("--width", type=int, metavar="PIXELS")
+    add("--height", type=int, metavar="PIXELS")
+    _add_schedule(add)
+    _add_guidance(add)
+    add("--image-guidance", type=_number, metavar="X", help="scale of the pictures; 1 turns it off")
+    add("--negative", type=_text, metavar="PROMPT", help="what to lead away from")
+    add("--think", action=argparse.BooleanOptionalAction, help="think in words first, then draw; guidance follows")
+    add("--max-tokens", type=int, metavar="N", help="the longest thought (default: 2048)")
+    _add_model_parts(parser)
+    add = parser.add_argument_group("output").add_argument
+    add("--quiet", action="store_true", help="no progress and no notes on stderr")
+    parser.epilog = "Exit code 1 where rows were passed over."
+    parser.set_defaults(run=evaluate, parser=parser, benchmark=name)
+
+
+def _add_judge(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", help="the --out of `evaluate shapes`")
+    parser.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    parser.set_defaults(run=judge, parser=parser)
+
+
+def _add_table(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("results", nargs="+", metavar="[NAME=]RESULTS", help="files that judges wrote, or folders of "
+        "them; NAME is a model's, where several are compared")  # fmt: skip
+    parser.add_argument("--csv", metavar="FILE", help="write every figure on a line of its own, too")
+    parser.add_argument("--plot", metavar="FILE", help="draw the overall scores, too (needs matplotlib)")
+    parser.set_defaults(run=table, parser=parser, quiet=False)
+
+
 def _add_drawing(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("drawing, by default as the model was published").add_argument
     add("-o", "--output", metavar="FILE", help="a .png file or a folder (default: in output/, named by the prompt)")
@@ -329,11 +407,7 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
     add("--seed", type=_seed, default=0, help="picture k of a batch has seed + k (default: 0)")
     add("--batch", type=int, default=1, metavar="N", help="pictures to draw (default: 1)")
     _add_schedule(add)
-    add("--guidance", type=_number, metavar="X", help="scale of the prompt; 1 turns it off")
-    add("--renorm", metavar="NAME", help="hold the guided norm: none, global, channel, text_channel")
-    add("--renorm-min", type=_number, metavar="X", help="the smallest factor of renorm, 0 to 1")
-    add("--interval", type=_number, nargs=2, metavar=("LO", "HI"), help="noise levels with guidance, 0 to 1")
-    _add_guidance_every(add)
+    _add_guidance(add)
     add("--negative", type=_text, metavar="PROMPT", help="what to lead away from")
     add("--literal", action="store_true", help="read <|im_end|> and the like in the prompts as letters, not as marks")
     add("--lora", action="append", default=[], metavar="FILE", help="a LoRA for the generation side; repeatable")
@@ -350,6 +424,14 @@ def _add_schedule(add) -> None:
     add("--solver", metavar="NAME", help="unipc (default), dpm++, euler, heun")
     add("--cache", type=_number, metavar="X", help="foresee velocities that may be off by X of themselves in sum, 0.05 "
         "being half of 50 steps; 0 runs the network at every step (default)")  # fmt: skip
+
+
+def _add_guidance(add) -> None:
+    add("--guidance", type=_number, metavar="X", help="scale of the prompt; 1 turns it off")
+    add("--renorm", metavar="NAME", help="hold the guided norm: none, global, channel, text_channel")
+    add("--renorm-min", type=_number, metavar="X", help="the smallest factor of renorm, 0 to 1")
+    add("--interval", type=_number, nargs=2, metavar=("LO", "HI"), help="noise levels with guidance, 0 to 1")
+    _add_guidance_every(add)
 
 
 def _add_guidance_every(add) -> None:

@@ -29,7 +29,7 @@ from .modes import to_rgb
 from .stored import Stored
 from .texts import printable, reason
 
-__all__ = ["load_image", "load_stored", "picture_size", "plain_png", "read_parameters", "save_png", "write_whole"]
+__all__ = ["image_of", "load_image", "load_stored", "picture_size", "plain_png", "read_parameters", "save_png", "write_whole"]
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,13 @@ def picture_size(path: str | os.PathLike[str]) -> tuple[int, int]:
     with _opened(path) as image:
         turned = _turn(image) in _ON_ITS_SIDE
         return image.size[::-1] if turned else image.size
+
+
+def image_of(data: bytes, name: str) -> Image.Image:
+    """A picture out of the bytes of a file, as `load_image` reads it; `name` says in messages what it is."""
+    with _opened(name, io.BytesIO(data)) as image:
+        image.load()
+        return to_rgb(_upright(image, image))
 
 
 def load_stored(path: str | os.PathLike[str]) -> Stored:
@@ -268,14 +275,17 @@ def _turn(source: Image.Image) -> Image.Transpose | None:
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str]) -> Iterator[Image.Image]:
-    """Open a picture file; whatever PIL raises inside of the block becomes an InputError that names the file."""
-    if os.path.isdir(path):  # Path.is_dir would raise where a folder on the way may not be searched
+def _opened(path: str | os.PathLike[str], data: io.BytesIO | None = None) -> Iterator[Image.Image]:
+    """Open a picture file, or its bytes; whatever PIL raises inside of the block becomes an InputError that names the
+    file."""
+    if data is None and os.path.isdir(path):  # Path.is_dir would raise where a folder on the way may not be searched
         raise InputError(f"{path}: expected a picture, found a folder; give the path of one picture in it.")
     try:
-        if not stat.S_ISREG(os.stat(path).st_mode):  # to open a pipe is to wait until someone writes into it
+        if data is None and not stat.S_ISREG(
+            os.stat(path).st_mode
+        ):  # to open a pipe is to wait until someone writes into it
             raise InputError(f"{path}: expected a picture, found a pipe or a device; give a file.")
-        with Image.open(path) as image:
+        with Image.open(path if data is None else data) as image:
             if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:
                 raise Image.DecompressionBombError(
                     f"{image.width}x{image.height} pixels, of at most {Image.MAX_IMAGE_PIXELS / 1e6:.0f} million"

@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 # Rule B29: what "think, then draw" was published with
 _THINK = {"text": 4.0, "image": 2.0, "renorm": "text_channel", "interval": (0.7, 1.0)}
 _MOST = 256
-_SAMPLING = {name: name for name in ("steps", "shift", "solver", "denoise", "cache")}
-_GUIDANCE = {
+SAMPLING = {name: name for name in ("steps", "shift", "solver", "denoise", "cache")}
+GUIDANCE = {
     "text": "guidance", "image": "image_guidance", "renorm": "renorm", "renorm_min": "renorm_min",
     "interval": "interval", "every": "guidance_every",
 }  # fmt: skip
@@ -44,7 +44,7 @@ class Drawing:
         from ..sampling.loop import Sampling
 
         self.arguments = arguments
-        self._sampling, self._guidance = given(arguments, _SAMPLING), given(arguments, _GUIDANCE)
+        self._sampling, self._guidance = given(arguments, SAMPLING), given(arguments, GUIDANCE)
         Sampling(**self._sampling)
         Guidance(**self._guidance)
         loras(arguments)
@@ -98,20 +98,9 @@ def load(arguments: Namespace) -> tuple[LightFusion, float]:
     """
     start = time.perf_counter()
     with progress(f"Loading {arguments.model}", quiet=arguments.quiet):
-        import torch
-
         from ..pipeline import LightFusion
 
-        model = LightFusion.load(
-            arguments.model,
-            understanding=arguments.understanding,
-            vae=arguments.vae,
-            tokenizer=arguments.tokenizer,
-            device=None if arguments.device is None else device_of(arguments.device),
-            dtype=None if arguments.dtype is None else getattr(torch, arguments.dtype),
-            offload=arguments.offload,
-            mapped=not arguments.no_mmap,
-        )
+        model = LightFusion.load(arguments.model, **loading(arguments))
         for file, strength in loras(arguments):
             from ..checkpoints.lora_merge import merge_lora
 
@@ -129,6 +118,18 @@ def loras(arguments: Namespace) -> list[tuple[str, float]]:
     if len(strengths) > len(files):
         raise InputError(f"Expected a --lora for each --lora-strength, found {len(files)} of {len(strengths)}.")
     return list(zip(files, [*strengths, *[1.0] * (len(files) - len(strengths))], strict=True))
+
+
+def loading(arguments: Namespace) -> dict[str, Any]:
+    """What `LightFusion.load` takes beside the model. Raises InputError for a device that is not here."""
+    import torch
+
+    return {
+        **{name: getattr(arguments, name) for name in ("understanding", "vae", "tokenizer", "offload")},
+        "device": None if arguments.device is None else device_of(arguments.device),
+        "dtype": None if arguments.dtype is None else getattr(torch, arguments.dtype),
+        "mapped": not arguments.no_mmap,
+    }
 
 
 def device_of(name: str) -> torch.device:
@@ -206,7 +207,7 @@ def describe_drawing(
         "height": size[1],
         "batch": arguments.batch,
         **asdict(sampling),
-        **{_GUIDANCE[name]: value for name, value in asdict(guidance).items()},
+        **{GUIDANCE[name]: value for name, value in asdict(guidance).items()},
         **describe_model(arguments, model),
     }
 
