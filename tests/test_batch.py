@@ -184,6 +184,7 @@ def test_a_killed_worker_of_ray_loses_no_prompt(
     pytest.importorskip("ray.data")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    monkeypatch.setenv("RAY_worker_niceness", "0")  # Ray's own 15 starves them where anything else runs
     marker = tmp_path / "killed"
 
     class Mortal(Renderer):

@@ -25,15 +25,15 @@ def read(data: Path, options: Options) -> Rows:
     listed = data if data.is_file() else next((data / name for name in _LISTS if (data / name).is_file()), None)
     folder = data.parent if data.is_file() else data
     roots = [root for root in (folder / _PICTURES, folder) if root.is_dir()]
-    rows = _annotated(roots) if listed is None else json_rows(listed)
+    rows = _annotated(data, roots) if listed is None else json_rows(listed)
     return each(rows, lambda row: _item(row, roots))
 
 
-def _annotated(roots: list[Path]) -> Iterator[Row | Problem]:
+def _annotated(data: Path, roots: list[Path]) -> Iterator[Row | Problem]:
     files = [file for root in roots for file in sorted(root.glob("*/annotation.json"))]
     if not files:
         raise InputError(
-            f"{roots[-1] if roots else 'data'}: expected KRIS-Bench's CATEGORY/annotation.json or {_LISTS[0]}, found "
+            f"{data}: expected KRIS-Bench's CATEGORY/annotation.json or {_LISTS[0]}, found "
             "neither; download it into this folder."
         )
     for file in files:

@@ -45,7 +45,7 @@ TABLES = {
         ("single", "two", "counting", "colors", "position", "attribution", "overall"),
         2,
         {},
-        "none: it is judged by this program, and is no GenEval",
+        "nothing, as this program judges it; these are no GenEval scores",
     ),
     "dpg": Table(
         "DPG-Bench",

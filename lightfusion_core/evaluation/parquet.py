@@ -49,10 +49,11 @@ def opened(file: Path, columns: Sequence[str]) -> Any:
     Raises:
         InputError: no parquet, a damaged one, or columns that are not there.
     """
+    reader = parquet()
     import pyarrow as pa
 
     try:
-        opened = parquet().ParquetFile(file)
+        opened = reader.ParquetFile(file)
     except (OSError, pa.ArrowException) as error:
         raise InputError(f"{file}: expected a parquet file, found: {first_line(error)}; download it again.") from None
     there = opened.schema_arrow.names
@@ -67,9 +68,9 @@ def opened(file: Path, columns: Sequence[str]) -> Any:
 
 def batches(file: Path, columns: Sequence[str]) -> Iterator[Any]:
     """Arrow batches of some columns of a file. Raises InputError as `opened`, and where a part is damaged."""
+    source = opened(file, columns)
     import pyarrow as pa
 
-    source = opened(file, columns)
     try:
         yield from source.iter_batches(batch_size=_ROWS, columns=list(columns))
     except (OSError, pa.ArrowException) as error:

@@ -100,7 +100,7 @@ def _read(file: Path, piles: dict[str, _Pile]) -> None:
                 if not 0 <= number < math.inf:
                     raise ValueError(f"a score of {number} for {column}")
             pile.values[column].append(value)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else reason(error)
         raise InputError(
             f"{file}: expected the results of a judge, found {what}; give the file that it wrote."
@@ -165,6 +165,8 @@ def _intelligent(text: str) -> Iterator[_Result]:
 
 def _gedit(rows: Sequence[Mapping[str, str]]) -> Iterator[_Result]:
     """(SC, PQ) of every English row, under its group, which stands in the picture's path."""
+    if not any(row["instruction_language"] == "en" for row in rows):
+        raise ValueError("no English rows")
     for row in rows:
         if row["instruction_language"] == "en":
             path = PurePosixPath(row["edited_image"].replace("\\", "/"))
@@ -214,6 +216,4 @@ def _gedit_scores(pile: _Pile) -> dict[str, float]:
 
 def _mean(values: Iterable[float]) -> float:
     found = list(values)
-    if not found:
-        raise InputError("The judge's file has no English rows: judge them, too.")
     return sum(found) / len(found)
