@@ -14,6 +14,7 @@ test: $(INSTALLED)
 	$(BIN)/python -m pytest tests -m "not slow" --numprocesses 2 --dist loadfile
 
 test-all: $(INSTALLED) lint
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -e ".[ray]" || echo "No Ray here: its tests are skipped."
 	$(BIN)/python -m pytest tests
 
 lint: $(INSTALLED)

@@ -92,7 +92,7 @@ def _markdown(name: str, table: Table, models: Models) -> str:
             _line([shown, *cells] if source else [f"**{shown}**", *(f"**{cell}**" if cell else "" for cell in cells)])
         )
     counts = [
-        f"{model}: {scores.count} results" + (f", none of {', '.join(scores.missing)}" if scores.missing else "")
+        f"{model}: {scores.count} figures read" + (f", none of {', '.join(scores.missing)}" if scores.missing else "")
         for model, listed in models.items()
         for scores in listed
         if scores.benchmark == name

@@ -137,6 +137,7 @@ def test_a_folder_of_other_settings_is_refused(run, tmp_path: Path) -> None:
     assert "benchmark 'wise'" in run("geneval", "--data", tmp_path / "other", "--out", tmp_path / "out")[2]
 
 
+@pytest.mark.slow
 def test_other_weights_of_the_same_name_are_refused(folder: Path, run, tmp_path: Path) -> None:
     """Guards two checkpoints of one training: same names, same sizes, same shapes."""
     import shutil
@@ -188,6 +189,7 @@ def test_a_folder_of_unknown_origin_is_refused(run, tmp_path: Path) -> None:
     assert set(tree(tmp_path / "out")) == {"mine.png"}
 
 
+@pytest.mark.slow
 def test_a_damaged_record_is_refused(run, tmp_path: Path) -> None:
     write_wise(tmp_path / "data")
     given = ("wise", "--data", tmp_path / "data", "--out", tmp_path / "out", "--limit", 1)
@@ -204,6 +206,7 @@ def test_a_damaged_record_is_refused(run, tmp_path: Path) -> None:
     assert run(*given)[0] == 0
 
 
+@pytest.mark.slow
 def test_a_full_disk_ends_the_run_with_nothing_half_written(run, tmp_path: Path, monkeypatch) -> None:
     import errno
 

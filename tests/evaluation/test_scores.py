@@ -150,7 +150,7 @@ def test_the_table_stands_beside_the_published_rows(run, tmp_path: Path) -> None
         assert all(f"| {model} |" in out for model in TABLES[name].rows)
     assert r"| **a\|b** | **0.50** | **0.50** | **1.00** |" in out
     assert out.index("**other**") > out.index(r"**a\|b**")
-    assert "a|b: 4 results, none of attribute, other" in out
+    assert "a|b: 4 figures read, none of attribute, other" in out
     for block in out.split("\n\n"):
         widths = {line.replace(r"\|", "").count("|") for line in block.splitlines() if line.startswith("|")}
         assert len(widths) <= 1

@@ -42,6 +42,11 @@ def drawn(run, name: str, tmp_path: Path, *arguments: object) -> Path:
     return tmp_path / "out"
 
 
+@pytest.mark.parametrize(
+    "case",
+    [case if case.name in ("gedit", "intelligent") else pytest.param(case, marks=pytest.mark.slow) for case in CASES],
+    ids=lambda case: case.name,
+)
 def test_the_tree_is_the_judges(run, case: Case, data: Path, tmp_path: Path) -> None:
     out = tmp_path / "results" / "lightfusion"
     code, said, err = run(case.name, "--data", data, "--out", out, *case.arguments)
@@ -65,6 +70,7 @@ def test_the_tree_is_the_judges(run, case: Case, data: Path, tmp_path: Path) -> 
     assert "lightfusion evaluate table" in said
 
 
+@pytest.mark.slow
 def test_a_picture_is_that_of_a_single_run_with_its_seed(run, folder: Path, tmp_path: Path) -> None:
     out = drawn(run, "geneval", tmp_path)
     model = LightFusion.load(folder, device="cpu")
@@ -73,6 +79,7 @@ def test_a_picture_is_that_of_a_single_run_with_its_seed(run, folder: Path, tmp_
     assert np.array_equal(np.asarray(Image.open(out / "00001/samples/00002.png")), np.asarray(to_pil(single)))
 
 
+@pytest.mark.slow
 def test_geneval_keeps_the_line_and_prefers_the_long_prompts(run, tmp_path: Path) -> None:
     out = drawn(run, "geneval", tmp_path)
     assert [json.loads((out / f"{k:05d}/metadata.jsonl").read_text()) for k in range(2)] == GENEVAL
@@ -99,6 +106,7 @@ def test_a_grid_has_the_pictures_in_reading_order(run, folder: Path, tmp_path: P
         assert np.array_equal(grid[top : top + side, left : left + side], np.asarray(single)), k
 
 
+@pytest.mark.slow
 def test_gedit_keeps_the_source_as_it_is(run, tmp_path: Path) -> None:
     """A PNG bit for bit, anything else with the same pixels; and one language where it is asked for."""
     out = drawn(run, "gedit", tmp_path)
@@ -109,6 +117,7 @@ def test_gedit_keeps_the_source_as_it_is(run, tmp_path: Path) -> None:
     assert {path.parts[2] for path in map(Path, tree(tmp_path / "en"))} == {"en"}
 
 
+@pytest.mark.slow
 def test_gedit_reads_the_authors_export(run, tmp_path: Path) -> None:
     """The same rows out of info.jsonl and pictures give the same bytes."""
     out = drawn(run, "gedit", tmp_path)
@@ -125,6 +134,7 @@ def test_gedit_reads_the_authors_export(run, tmp_path: Path) -> None:
     assert {name for name in first if again[name] != first[name]} <= {"fullset/color_alter/en/a1_SRCIMG.png"}
 
 
+@pytest.mark.slow
 def test_kris_reads_the_flat_list_too(run, tmp_path: Path) -> None:
     out = drawn(run, "kris", tmp_path)
     flat = [
@@ -142,6 +152,7 @@ def test_kris_reads_the_flat_list_too(run, tmp_path: Path) -> None:
         assert tree(place) == tree(out)
 
 
+@pytest.mark.slow
 def test_a_thought_stands_beside_its_picture_or_in_the_record(run, tmp_path: Path) -> None:
     """It is the same with another seed: thoughts are greedy."""
     out = drawn(run, "rise", tmp_path)
@@ -156,6 +167,7 @@ def test_a_thought_stands_beside_its_picture_or_in_the_record(run, tmp_path: Pat
     assert [path.name for path in sorted((tmp_path / "d.record/thoughts").iterdir())] == ["0.txt", "1.txt", "2.txt"]
 
 
+@pytest.mark.slow
 def test_intelligents_parquet_has_the_rows_and_the_answers(run, tmp_path: Path) -> None:
     out = drawn(run, "intelligent", tmp_path)
     table = pq.read_table(out / "results.parquet")
@@ -170,6 +182,7 @@ def test_intelligents_parquet_has_the_rows_and_the_answers(run, tmp_path: Path) 
         assert row["images"][0] == INTELLIGENT_SOURCES[k]
 
 
+@pytest.mark.slow
 def test_pictures_in_objects_become_plain_bytes(run, tmp_path: Path) -> None:
     """The hub's picture columns are objects of bytes and path; the judge opens bytes."""
     import pyarrow as pa
@@ -210,6 +223,7 @@ def test_the_published_settings_are_the_defaults(folder: Path, tmp_path: Path) -
         )
 
 
+@pytest.mark.slow
 def test_settings_that_are_given_stand_over_the_published(run, tmp_path: Path) -> None:
     out = drawn(run, "wise", tmp_path, "--width", 96, "--seed", 3, "--guidance", 1.5, "--negative", "dull")
     assert Image.open(out / "1.png").size == (96, 64)
@@ -221,6 +235,7 @@ def test_settings_that_are_given_stand_over_the_published(run, tmp_path: Path) -
     assert (tmp_path / "b/1.png").read_bytes() != before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("write", "name"), [(write_geneval, "geneval"), (write_dpg, "dpg")])
 def test_text_to_image_needs_no_parquet(write, name: str, run, tmp_path: Path, monkeypatch) -> None:
     """Guards who installs nothing more: most benchmarks read JSON alone."""
