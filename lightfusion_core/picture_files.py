@@ -29,7 +29,16 @@ from .modes import to_rgb
 from .stored import Stored
 from .texts import printable, reason
 
-__all__ = ["image_of", "load_image", "load_stored", "picture_size", "plain_png", "read_parameters", "save_png", "write_whole"]
+__all__ = [
+    "image_of",
+    "load_image",
+    "load_stored",
+    "picture_size",
+    "plain_png",
+    "read_parameters",
+    "save_png",
+    "write_whole",
+]
 
 log = logging.getLogger(__name__)
 

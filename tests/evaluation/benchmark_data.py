@@ -226,3 +226,8 @@ def tree(folder: Path) -> dict[str, bytes]:
     return {
         path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()
     }
+
+
+def notes(err: str) -> list[str]:
+    """The lines that were told on stderr."""
+    return [line for line in err.splitlines() if line.startswith(("note: ", "error: "))]

@@ -50,8 +50,3 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
         return code, said.out, said.err
 
     return call
-
-
-def notes(err: str) -> list[str]:
-    """The lines that were told on stderr."""
-    return [line for line in err.splitlines() if line.startswith(("note: ", "error: "))]

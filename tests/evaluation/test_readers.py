@@ -15,6 +15,7 @@ from benchmark_data import (
     Case,
     gedit_rows,
     intelligent_rows,
+    notes,
     photo,
     save,
     tree,
@@ -26,7 +27,6 @@ from benchmark_data import (
     write_kris,
     write_rise,
 )
-from conftest import notes
 
 from lightfusion_core import InputError
 from lightfusion_core.evaluation import benchmark_named

@@ -11,8 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
-from benchmark_data import CASES, GENEVAL, Case, tree, write_geneval, write_intelligent, write_wise
-from conftest import notes
+from benchmark_data import CASES, GENEVAL, Case, notes, tree, write_geneval, write_intelligent, write_wise
 
 from lightfusion_core.evaluation import export
 

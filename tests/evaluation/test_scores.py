@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import notes
+from benchmark_data import notes
 
 from lightfusion_core import InputError
 from lightfusion_core.evaluation.paper import TABLES

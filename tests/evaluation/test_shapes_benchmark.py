@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import notes
+from benchmark_data import notes
 from PIL import Image
 
 from lightfusion_core.evaluation.shapes import TAGS, asked, metadata

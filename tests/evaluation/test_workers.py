@@ -7,8 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from benchmark_data import Case, tree, write_wise
-from conftest import notes
+from benchmark_data import Case, notes, tree, write_wise
 
 ROOT = Path(__file__).parents[2]
 
