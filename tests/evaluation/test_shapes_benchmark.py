@@ -36,7 +36,7 @@ def test_metadata_say_all_that_the_judge_needs() -> None:
 
 def test_from_prompts_to_a_table(run, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    code, said, err = run("shapes", *NANO, "--out", out, "--count", 1, "--steps", 8, model=False)
+    code, said, err = run("shapes", *NANO, "--out", out, "--count", 1, "--steps", 4, model=False)
     assert code == 0, err
     assert f"lightfusion evaluate judge {out}" in said
     prompts = [json.loads(line)["prompt"] for line in (tmp_path / "out.record/evaluation_metadata.jsonl").open()]

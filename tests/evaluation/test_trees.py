@@ -95,6 +95,7 @@ def test_geneval_keeps_the_line_and_prefers_the_long_prompts(run, tmp_path: Path
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_grid_has_the_pictures_in_reading_order(run, folder: Path, tmp_path: Path) -> None:
     out = drawn(run, "dpg", tmp_path)
     grid = np.asarray(Image.open(out / "0.png"))
