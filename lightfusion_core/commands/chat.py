@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ..errors import InputError, LightFusionError
 from .console import complain, progress, visible
 from .draw import steps_of, watcher
+from .inline import Inline
 from .prompt_line import lines
 from .request import Drawing, load, picture
 from .result import say
@@ -37,18 +38,25 @@ Write what to draw, to change or to ask: a model that was trained to tell finds 
   /save FOLDER   write the conversation there, and every turn from then on
   /open FOLDER   go on with one that was saved
   /help, /quit
-A line that ends in \\ goes on in the next one."""
+A line that ends in \\ goes on in the next one; so does one at Alt and Enter."""
+
+COMMANDS = {
+    **dict.fromkeys(("/draw", "/edit", "/ask", "/undo", "/go", "/redo", "/seed", "/help", "/quit"), False),
+    **dict.fromkeys(("/image", "/save", "/open"), True),
+}
+"""What a line may begin with, and whether the name of a file follows."""
 
 _KINDS = {"/draw": "draw", "/edit": "edit", "/ask": "answer"}
 
 
 @dataclass
 class _Session:
-    """A conversation, the folder that it is kept in, and pictures for the next turn."""
+    """A conversation, the folder that it is kept in, the terminal, and pictures for the next turn."""
 
     arguments: Namespace
     talk: Conversation
     folder: Path
+    terminal: Inline
     given: list[Image] = field(default_factory=list)
 
 
@@ -59,13 +67,13 @@ def chat(arguments: Namespace) -> int:
     drawing = Drawing(arguments)
     model, _ = load(arguments)
     folder = _new_folder() if arguments.folder is None else Path(arguments.folder)
-    session = _Session(arguments, _begun(arguments, drawing, model), folder)
+    session = _Session(arguments, _begun(arguments, drawing, model), folder, Inline())
     if (folder / LIST).exists():
         _open(session, folder)
     asks, failed = sys.stdin.isatty(), False
     if asks and not arguments.json:
         say(f"This is {model.config.name}. /help says what can be said; the conversation is kept in {folder}.")
-    for line in lines(folder.parent / ".lightfusion_chat"):
+    for line in lines(folder.parent / ".lightfusion_chat", COMMANDS):
         if line == "/quit":
             break
         try:
@@ -164,6 +172,8 @@ def _show(session: _Session, turn: Turn) -> None:
         told = {"turn": turn.number, "kind": turn.kind, "text": turn.text, "picture": file, "answer": turn.answer}
         say(json.dumps({**told, "settings": dict(turn.settings)}))
     else:
+        if file is not None:
+            session.terminal.show(Path(file))
         say(file or turn.answer or "", exact=True)
 
 
