@@ -2,6 +2,7 @@
 
 const BUTTON = "lightfusion_advanced";
 const USUAL = new WeakMap(); // the values that a node begins with
+const NO_ROOM = () => [0, -4]; // the canvas adds a gap of 4 to every row
 
 function rowsOf(node) {
   return node.widgets?.filter((widget) => widget.options?.advanced) ?? [];
@@ -20,6 +21,11 @@ function keepingRoom(node, change) {
   node.setDirtyCanvas(true, true);
 }
 
+function giveRoom(row) {
+  if (row.hidden) row.computeSize = NO_ROOM;
+  else delete row.computeSize;
+}
+
 /** Hide or show a node's rows as `node.showAdvanced` says; on the canvas a row that something is wired into stays. */
 export function arrange(node) {
   const button = node.widgets?.find((widget) => widget.name === BUTTON);
@@ -29,6 +35,7 @@ export function arrange(node) {
     // the canvas keeps room for what is advanced, elsewhere the least height of a node counts it
     row.advanced = !onCanvas;
     row.hidden = onCanvas && !node.showAdvanced && !isLinked(node, row);
+    if (!node.getLayoutWidgets) giveRoom(row); // a canvas without this method keeps room for hidden rows
   }
   button.label = node.showAdvanced ? "▾ advanced" : "▸ advanced";
 }
@@ -44,8 +51,7 @@ export function openIfUsed(node) {
 /** Fold a new node's rows. */
 export function prepare(node) {
   const rows = rowsOf(node);
-  // a canvas without this method keeps room for hidden rows too
-  if (!rows.length || !node.getLayoutWidgets) return;
+  if (!rows.length) return;
   USUAL.set(node, new Map(rows.map((row) => [row.name, row.value])));
   const toggle = () =>
     keepingRoom(node, () => {
