@@ -61,7 +61,7 @@ def _completer(commands: Mapping[str, bool]) -> Any:
     completion, document = import_module("prompt_toolkit.completion"), import_module("prompt_toolkit.document")
     names, files = completion.WordCompleter(list(commands), WORD=True), completion.PathCompleter()
 
-    class Completer(completion.Completer):  # type: ignore[name-defined, misc]  # the library may be missing
+    class Completer(completion.Completer):  # type: ignore[name-defined]  # the library may be missing
         def get_completions(self, written: Any, event: Any) -> Iterator[Any]:
             name, space, rest = written.text_before_cursor.partition(" ")
             if not space:
