@@ -1,4 +1,4 @@
-"""Many requests: rows of work, and a class that draws them, alone or as actors of Ray Data's `map_batches`.
+"""Many requests: rows of work, and a class that draws them, here or in actors of Ray Data.
 
     rows = make_rows(prompts, folder)
     for done in render(rows, workers=4, model=path): ...
@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .errors import CapabilityError, InputError, LightFusionError
+from .texts import first_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -95,13 +96,14 @@ def left_over(rows: Sequence[Row]) -> list[Row]:
 
 
 class Renderer:
-    """Draws rows with a model that is loaded once: one at a time, or as an actor of `map_batches`.
+    """Draws rows, one at a time, with a model that is loaded once.
 
     Args:
         model, load: `LightFusion.load`'s first argument, and its others by name.
         sampling, guidance: fields of `Sampling` and `Guidance` that are not to be the model's own.
         settings: width, height, negative_prompt and literal, as `LightFusion.generate` takes them.
         thinking: fields of `Decoding` for thoughts that are not to be the published ones (`THOUGHT`).
+        loras: files of LoRA for the generation side, each with its strength.
     """
 
     def __init__(
@@ -113,7 +115,9 @@ class Renderer:
         guidance: Mapping[str, Any] | None = None,
         settings: Mapping[str, Any] | None = None,
         thinking: Mapping[str, Any] | None = None,
+        loras: Sequence[tuple[str, float]] = (),
     ) -> None:
+        from .checkpoints.lora_merge import merge_lora
         from .pipeline import LightFusion
         from .sampling.guidance import Guidance
         from .sampling.loop import Sampling
@@ -121,21 +125,12 @@ class Renderer:
 
         self.name, self.settings = str(model), dict(settings or {})
         self.model = LightFusion.load(model, **(load or {}))
+        for file, strength in loras:
+            merge_lora(self.model.generation, file, strength)
         own = self.model.config.defaults
         self.sampling = replace(Sampling(own.steps, own.shift), **(sampling or {}))
         self.guidance = replace(Guidance(own.text_guidance, own.image_guidance), **(guidance or {}))
         self.decoding = replace(THOUGHT, **(thinking or {}))
-
-    def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
-        """For `map_batches`: a column `row` of rows as JSON to the same, drawn. What cannot be saved stands as `failed`
-        in the row's place: an exception would lose its words on the way."""
-        done: list[str] = []
-        for row in batch["row"]:
-            try:
-                done.append(json.dumps(self.done(json.loads(row))))
-            except LightFusionError as error:
-                done.append(json.dumps({"failed": str(error)}))
-        return {"row": done}
 
     def done(self, row: Row) -> Row:
         """The row with seconds and error, drawn and saved unless it is there.
@@ -201,6 +196,29 @@ class Renderer:
             save_png(picture, file, named | asdict(self.sampling) | guidance)
 
 
+class _Actor:
+    """A renderer for `map_batches`, from a column `row` of rows as JSON to the same, drawn. An error that ends the run
+    stands as `failed` in a row's place: an exception would lose its words on the way."""
+
+    def __init__(self, kind: type[Renderer], arguments: Mapping[str, Any]) -> None:
+        self.renderer, self.failed = None, ""
+        try:
+            self.renderer = kind(**arguments)
+        except LightFusionError as error:
+            self.failed = str(error)
+
+    def __call__(self, batch: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+        return {"row": [json.dumps(self._done(json.loads(row))) for row in batch["row"]]}
+
+    def _done(self, row: Row) -> Row:
+        if self.renderer is None:
+            return {"failed": self.failed}
+        try:
+            return self.renderer.done(row)
+        except LightFusionError as error:
+            return {"failed": str(error)}
+
+
 def render(
     rows: Sequence[Row], *, workers: int = 0, gpus: float = 0.0, kind: type[Renderer] = Renderer, **arguments: Any
 ) -> Iterator[Row]:
@@ -213,7 +231,7 @@ def render(
 
     Raises:
         CapabilityError: workers without Ray.
-        LightFusionError: a picture that cannot be saved.
+        LightFusionError: a model that cannot be loaded, a picture that cannot be saved, or workers that Ray gave up.
     """
     if not rows:
         return
@@ -224,6 +242,7 @@ def render(
         return
     try:
         import ray.data
+        import ray.exceptions
     except ImportError:
         raise CapabilityError(
             "Drawing on several workers needs Ray: pip install 'comfyui-lightfusion[ray]', or draw without workers."
@@ -233,15 +252,18 @@ def render(
     # A row a block, up to a bound: what a lost worker takes with it is drawn again by another, and no more
     dataset = ray.data.from_items(items, override_num_blocks=min(len(rows), 1000))
     drawn = dataset.map_batches(
-        kind,
-        fn_constructor_kwargs=arguments,
+        _Actor,
+        fn_constructor_args=(kind, arguments),
         compute=ray.data.ActorPoolStrategy(size=workers),
         batch_size=1,
         num_cpus=1,
         num_gpus=gpus or None,
     )
-    for item in drawn.iter_rows():
-        row = json.loads(item["row"])
-        if "failed" in row:
-            raise LightFusionError(row["failed"])
-        yield row
+    try:
+        for item in drawn.iter_rows():
+            row = json.loads(item["row"])
+            if "failed" in row:
+                raise LightFusionError(row["failed"])
+            yield row
+    except ray.exceptions.RayError as error:
+        raise LightFusionError(f"Ray gave its workers up: {first_line(error)}; run it again to go on.") from None

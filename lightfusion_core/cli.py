@@ -378,6 +378,7 @@ def _add_benchmark(parser: argparse.ArgumentParser, name: str) -> None:
     add("--negative", type=_text, metavar="PROMPT", help="what to lead away from")
     add("--think", action=argparse.BooleanOptionalAction, help="think in words first, then draw; guidance follows")
     add("--max-tokens", type=int, metavar="N", help="the longest thought (default: 2048)")
+    _add_loras(add)
     _add_model_parts(parser)
     add = parser.add_argument_group("output").add_argument
     add("--quiet", action="store_true", help="no progress and no notes on stderr")
@@ -410,9 +411,7 @@ def _add_drawing(parser: argparse.ArgumentParser) -> None:
     _add_guidance(add)
     add("--negative", type=_text, metavar="PROMPT", help="what to lead away from")
     add("--literal", action="store_true", help="read <|im_end|> and the like in the prompts as letters, not as marks")
-    add("--lora", action="append", default=[], metavar="FILE", help="a LoRA for the generation side; repeatable")
-    add("--lora-strength", action="append", type=_number, default=[], metavar="X", help="of each LoRA, in their order "
-        "(default: 1)")  # fmt: skip
+    _add_loras(add)
     add("--plan", action="store_true", help="say how much memory that will take, load nothing and draw nothing")
     add("--think", action="store_true", help="let the model think in words first, then draw")
     add("--compile", action="store_true", help="compile the step with torch.compile: slow to start, then faster")
@@ -424,6 +423,12 @@ def _add_schedule(add) -> None:
     add("--solver", metavar="NAME", help="unipc (default), dpm++, euler, heun")
     add("--cache", type=_number, metavar="X", help="foresee velocities that may be off by X of themselves in sum, 0.05 "
         "being half of 50 steps; 0 runs the network at every step (default)")  # fmt: skip
+
+
+def _add_loras(add) -> None:
+    add("--lora", action="append", default=[], metavar="FILE", help="a LoRA for the generation side; repeatable")
+    add("--lora-strength", action="append", type=_number, default=[], metavar="X", help="of each LoRA, in their order "
+        "(default: 1)")  # fmt: skip
 
 
 def _add_guidance(add) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..errors import CapabilityError, InputError
-from .request import GUIDANCE, SAMPLING, device_of, given, loading
+from .request import GUIDANCE, SAMPLING, device_of, given, loading, loras
 
 if TYPE_CHECKING:
     from ..config import ModelConfig
@@ -40,13 +40,14 @@ def export_of(arguments: Namespace, chosen: Benchmark) -> Export:
     """
     from ..evaluation.benchmark import Options
     from ..evaluation.export import Export
-    from ..evaluation.record import Record
+    from ..evaluation.record import Record, fingerprint
 
     drawing, share, record = _drawing(arguments, chosen), _share(arguments), Record(arguments.out)
-    load = loading(arguments)
+    load, merged = loading(arguments), loras(arguments)
     config, model = _opened(arguments, load, chosen, drawing.thinks)
     size = _size(arguments, chosen, config)
     settings = _settings(arguments, chosen, drawing, config) | size | model
+    settings["loras"] = [[fingerprint([file]), strength] for file, strength in merged]
     makes_data = chosen.made is not None and arguments.data is None
     if makes_data:
         settings["count"] = arguments.count
@@ -66,6 +67,7 @@ def export_of(arguments: Namespace, chosen: Benchmark) -> Export:
             "sampling": drawing.sampling,
             "guidance": drawing.guidance,
             "thinking": drawing.thinking,
+            "loras": [(os.path.abspath(file), strength) for file, strength in merged],
             "settings": {"negative_prompt": arguments.negative, **size},
         },
         share,
@@ -162,7 +164,7 @@ def _opened(
             )
     device = load["device"] or device_of(default_device())
     dtype = held(checkpoint, device, HOME if load["offload"] else device, load["dtype"]).dtype
-    told = {"model": config.name, "weights": fingerprint(checkpoint), "device": torch.device(device).type}
+    told = {"model": config.name, "weights": fingerprint(checkpoint.used_files()), "device": torch.device(device).type}
     return config, told | {"dtype": str(dtype).removeprefix("torch.")}
 
 

@@ -16,16 +16,13 @@ import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from .. import __version__
 from ..errors import InputError
 from ..picture_files import write_whole
 from ..texts import reason, shortened
 from .benchmark import Item, Problem, seeds
-
-if TYPE_CHECKING:
-    from ..checkpoints.reader import Checkpoint
 
 _LIBRARIES = ("torch", "transformers", "diffusers", "safetensors", "tokenizers", "pillow")
 _SAMPLES, _SAMPLE = 64, 1 << 16
@@ -147,11 +144,11 @@ def _versions() -> dict[str, str]:
     return found
 
 
-def fingerprint(checkpoint: Checkpoint) -> str:
-    """A digest that tells one model's weights from another's wherever the files lie: of each file its size, its header
-    and 64 of its places."""
+def fingerprint(files: Sequence[str | Path]) -> str:
+    """A digest that tells weights from others wherever their files lie: of each file its size, its header and 64 of its
+    places."""
     digest = hashlib.blake2b(digest_size=12)
-    for file in checkpoint.used_files():
+    for file in map(Path, files):
         size = file.stat().st_size
         digest.update(size.to_bytes(8, "little"))
         with open(file, "rb") as opened:

@@ -250,3 +250,27 @@ def test_text_to_image_needs_no_parquet(write, name: str, run, tmp_path: Path, m
     code, _, err = run("gedit", "--data", tmp_path, "--out", tmp_path / "g")
     assert code == 1
     assert "parquet" in err
+
+
+@pytest.mark.slow
+def test_a_lora_is_measured_at_its_strength(run, folder: Path, tmp_path: Path) -> None:
+    """It is a part of the settings: another file or strength is another folder."""
+    import torch
+    from safetensors.torch import save_file
+
+    from lightfusion_core.checkpoints.lora_merge import merge_lora
+
+    file = tmp_path / "lora.safetensors"
+    save_file({"diffusion_model.blocks.0.norm3.diff": torch.ones(96)}, file)
+    out = drawn(run, "wise", tmp_path, "--lora", file, "--lora-strength", 0.5)
+    model = LightFusion.load(folder, device="cpu")
+    merge_lora(model.generation, file, 0.5)
+    seed = seeds(42, "wise", Item("1", "", "", []))[0]
+    single = model.generate("a round pastry", seed=seed, sampling=Sampling(2))[0]
+    assert np.array_equal(np.asarray(Image.open(out / "1.png")), np.asarray(to_pil(single)))
+    given = ("wise", "--data", tmp_path / "data", "--out", out)
+    for more in ((), ("--lora", file), ("--lora", tmp_path / "nowhere.safetensors")):
+        code, _, err = run(*given, *more)
+        assert code == 1
+        assert "loras" in err or "nowhere" in err
+    assert run(*given, "--lora", file, "--lora-strength", 0.5)[0] == 0

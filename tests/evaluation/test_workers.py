@@ -38,6 +38,21 @@ def test_two_workers_draw_the_same_bytes(cluster: None, run, case: Case, data: P
 
 
 @pytest.mark.slow
+def test_a_model_that_no_worker_can_load_is_one_line(cluster: None, run, folder: Path, tmp_path: Path) -> None:
+    """Its configuration is read here; its weights, first by the workers."""
+    import shutil
+
+    model = tmp_path / "model"
+    shutil.copytree(folder, model)
+    (model / "tokenizer.json").write_text("{}", encoding="utf-8")
+    write_wise(tmp_path / "data")
+    given = ("wise", "--data", tmp_path / "data", "--out", tmp_path / "out", "--model", model)
+    alone, workers = run(*given), run(*given, "--workers", 2)
+    assert (alone[0], workers[0]) == (1, 1)
+    assert notes(alone[2])[-1] == notes(workers[2])[-1]
+
+
+@pytest.mark.slow
 def test_a_disk_that_is_full_on_a_worker_is_one_line(cluster: None, run, tmp_path: Path) -> None:
     """A folder in the place of a picture stands for it: the worker cannot replace it."""
     write_wise(tmp_path / "data")
