@@ -42,6 +42,8 @@ def export_of(arguments: Namespace, chosen: Benchmark) -> Export:
     from ..evaluation.export import Export
     from ..evaluation.record import Record, fingerprint
 
+    if arguments.data is not None and not os.path.exists(arguments.data):  # before torch is imported
+        raise InputError(f"{arguments.data}: expected the data of {chosen.title}, found no such place; check the path.")
     drawing, share, record = _drawing(arguments, chosen), _share(arguments), Record(arguments.out)
     load, merged = loading(arguments), loras(arguments)
     config, model = _opened(arguments, load, chosen, drawing.thinks)

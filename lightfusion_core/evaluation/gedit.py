@@ -7,11 +7,12 @@ input_image), or the authors' export, `info.jsonl` beside `KEY_SRCIMG.png`. Judg
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from shlex import quote
 
-from .benchmark import EDITED, Benchmark, Embedded, Item, Judging, Options, Rows
-from .parquet import parquet_files, rows
+from .benchmark import EDITED, Benchmark, Embedded, Item, Judging, Options, Problem, Rows
+from .parquet import opened, parquet_files, rows
 from .reading import Row, each, json_lines
 
 _COLUMNS = ("task_type", "key", "instruction", "instruction_language")
@@ -34,15 +35,13 @@ def read(data: Path, options: Options) -> Rows:
 
 
 def _stored(files: list[Path], language: str | None) -> Rows:
-    from .parquet import opened
-
     for file in files:
         opened(file, (*_COLUMNS, _PICTURE))
 
-    def all_rows():
+    def all_rows() -> Iterator[Row | Problem]:
         for file in files:
             for row in rows(file, _COLUMNS):
-                yield Row(row.where, {**row.fields, "file": file})
+                yield row if isinstance(row, Problem) else Row(row.where, {**row.fields, "file": file})
 
     def stored(row: Row) -> Item | None:
         return _item(row, language, Embedded(row.fields["file"].absolute(), row.fields["#"], _PICTURE))

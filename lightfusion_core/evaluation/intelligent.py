@@ -38,7 +38,7 @@ def _rows(files: list[Path]) -> Iterator[Row | Problem]:
     start = 0
     for file in files:
         for row in rows(file, [_CAPTION], start):
-            yield Row(row.where, {**row.fields, "file": file})
+            yield row if isinstance(row, Problem) else Row(row.where, {**row.fields, "file": file})
         start += opened(file, [_CAPTION]).metadata.num_rows
 
 

@@ -77,7 +77,7 @@ def batches(file: Path, columns: Sequence[str]) -> Iterator[Any]:
         raise InputError(f"{file}: expected a whole parquet file, found: {first_line(error)}; get it again.") from None
 
 
-def rows(file: Path, columns: Sequence[str], start: int = 0) -> Iterator[Row]:
+def rows(file: Path, columns: Sequence[str], start: int = 0) -> Iterator[Row | Problem]:
     """The rows of a file, with these columns alone; `"#"` is a row's number in the file, `"row"` the same from `start`.
 
     Raises:
@@ -85,8 +85,13 @@ def rows(file: Path, columns: Sequence[str], start: int = 0) -> Iterator[Row]:
     """
     number = 0
     for batch in batches(file, columns):
-        for fields in batch.to_pylist():
-            yield Row(f"{file}, row {number + 1}", {**fields, "#": number, "row": start + number})
+        for k in range(len(batch)):
+            where = f"{file}, row {number + 1}"
+            try:
+                fields = {name: batch.column(name)[k].as_py() for name in columns}
+                yield Row(where, {**fields, "#": number, "row": start + number})
+            except UnicodeDecodeError as error:
+                yield Problem(f"{where}: expected texts in UTF-8, found {error.object!r}; get the file again.")
             number += 1
 
 

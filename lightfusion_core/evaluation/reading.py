@@ -121,8 +121,8 @@ def each(rows: Iterator[Row | Problem], make: Callable[[Row], Item | None]) -> R
         yield item
 
 
-def content(file: Path) -> bytes:
-    """The bytes of a file of prompts.
+def content(file: Path, what: str = "a file of prompts") -> bytes:
+    """The bytes of a file; `what` it is, for messages.
 
     Raises:
         InputError: it is not there, is no file, cannot be read, or is far too large.
@@ -132,10 +132,10 @@ def content(file: Path) -> bytes:
         if not stat.S_ISREG(found.st_mode):  # to open a pipe is to wait until someone writes into it
             raise InputError(f"{file}: expected a file, found a folder, a pipe or a device; give the file itself.")
         if found.st_size > _LARGEST:
-            raise InputError(f"{file}: expected a file of prompts, found {found.st_size:,} bytes; get it again.")
+            raise InputError(f"{file}: expected {what}, found {found.st_size:,} bytes; get it again.")
         return file.read_bytes()
     except OSError as error:
-        raise InputError(f"{file}: expected a file of prompts, found: {reason(error)}; check the path.") from None
+        raise InputError(f"{file}: expected {what}, found: {reason(error)}; check the path.") from None
 
 
 def decoded(data: bytes) -> str:
@@ -224,5 +224,5 @@ def find(data: Path, names: Sequence[str], what: str) -> Path:
     for name in names:
         if (data / name).is_file():
             return data / name
-    found = "no such folder" if not data.exists() else "neither"
-    raise InputError(f"{data}: expected {what} ({' or '.join(names)}), found {found}; download it into this folder.")
+    shown = " or ".join(dict.fromkeys(Path(name).name for name in names))
+    raise InputError(f"{data}: expected {what} ({shown}), found no such file; download it into this folder.")

@@ -3,7 +3,7 @@
 Beside `OUT` that is `OUT.record/`:
 
 settings.json: all that makes the pictures, and the versions of what drew them.
-pictures.jsonl: a line an item: id, prompt, seeds, files.
+pictures.jsonl: a line an item: id, prompt, seeds, files, and the bytes of its references' files.
 passed_over.txt: rows that the last run could not use.
 """
 
@@ -53,8 +53,9 @@ class Record:
             self._require_empty()
         earlier = settings if found is None else found["settings"]
         versions = [] if found is None else found["versions"]
-        for name in sorted(settings.keys() | earlier.keys()):
-            before, now = earlier.get(name), settings.get(name)
+        before_all, now_all = _flat(earlier), _flat(settings)
+        for name in sorted(before_all.keys() | now_all.keys()):
+            before, now = before_all.get(name), now_all.get(name)
             if before != now:
                 raise InputError(
                     f"{self.out}: expected the settings that it was written under, {name} {shortened(before)}, found "
@@ -82,17 +83,18 @@ class Record:
         """Add items to what is drawn.
 
         Raises:
-            InputError: one of them had another prompt when it was planned before.
+            InputError: one of them had another prompt, or references of other sizes, when it was planned before.
         """
         lines = self._planned()
         for item in items:
             line = {"id": item.id, "prompt": item.prompt, "seeds": seeds(run_seed, benchmark, item)}
             line["files"] = list(item.files)
+            line["sources"] = [source.stat().st_size for source in item.sources if isinstance(source, Path)]
             before = lines.setdefault(item.id, line)
             if before != line:
                 raise InputError(
-                    f"{self.out}: expected the data that it was drawn from, found {item.id} with another prompt or "
-                    f"other files ({item.where}); give the same data, or another --out."
+                    f"{self.out}: expected the data that it was drawn from, found {item.id} with another prompt, "
+                    f"other references or files ({item.where}); give the same data, or another --out."
                 )
         self._write("pictures.jsonl", "".join(json.dumps(line) + "\n" for line in lines.values()))
 
@@ -116,6 +118,8 @@ class Record:
             raise InputError(f"{file}: expected a record, found it damaged ({error}); name another --out.") from None
 
     def _require_empty(self) -> None:
+        if self.out.exists() and not self.out.is_dir():
+            raise InputError(f"{self.out}: expected a folder to write to, found a file; name another --out.")
         if self.out.is_dir() and any(self.out.iterdir()):
             raise InputError(
                 f"{self.out}: expected a new or an empty folder, or one with its record {self.folder.name} beside it, "
@@ -129,6 +133,14 @@ class Record:
 
     def _write(self, name: str, text: str) -> None:
         write_whole(self.folder / name, text.encode("ascii", "backslashreplace"), what="a record")
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Settings without objects inside of them: `sampling steps` and the like."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= _flat(value, f"{prefix}{name} ") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return found
 
 
 def _versions() -> dict[str, str]:

@@ -89,7 +89,7 @@ def _files(path: Path) -> list[Path]:
 
 def _read(file: Path, piles: dict[str, _Pile]) -> None:
     try:
-        text = decoded(content(file))
+        text = decoded(content(file, "the results of a judge"))
         name, results = _told_apart(file, text)
         pile = piles[name]
         for column, key, value in results:

@@ -158,6 +158,14 @@ def test_a_bad_parquet_row_is_told(tmp_path: Path, field: str, value: Any, said:
     told("gedit", gedit(tmp_path, first, {**second, field: value}), *said)
 
 
+def test_bytes_that_are_no_text_in_a_parquet_row_are_told(tmp_path: Path) -> None:
+    table = pa.Table.from_pylist(gedit_rows())
+    odd = pa.array([b"fine", b"caf\xe9"], pa.binary()).view(pa.utf8())
+    table = table.set_column(table.schema.get_field_index("instruction"), "instruction", odd)
+    pq.write_table(table, tmp_path / "train.parquet")
+    told("gedit", tmp_path, "row 2", "UTF-8", r"caf\xe9")
+
+
 def test_a_key_that_would_overwrite_another_file_is_told(tmp_path: Path) -> None:
     first, second = gedit_rows()
     clash = {**first, "key": f"{first['key']}_SRCIMG"}

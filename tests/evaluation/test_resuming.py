@@ -11,7 +11,18 @@ import time
 from pathlib import Path
 
 import pytest
-from benchmark_data import CASES, GENEVAL, Case, notes, tree, write_geneval, write_intelligent, write_wise
+from benchmark_data import (
+    CASES,
+    GENEVAL,
+    Case,
+    notes,
+    photo,
+    tree,
+    write_geneval,
+    write_imgedit,
+    write_intelligent,
+    write_wise,
+)
 
 from lightfusion_core.evaluation import export
 
@@ -120,8 +131,8 @@ def test_a_folder_of_other_settings_is_refused(run, tmp_path: Path) -> None:
     before = tree(tmp_path / "out"), tree(tmp_path / "out.record")
     for more, said in (
         (("--seed", 1), "seed 42, found 1"),
-        (("--steps", 3), "sampling"),
-        (("--guidance", 2), "guidance"),
+        (("--steps", 3), "sampling steps 2, found 3"),
+        (("--guidance", 2), "guidance text 3.0, found 2.0"),
         (("--think",), "guidance"),
         (("--width", 96), "width 64, found 96"),
         (("--model", "nano"), "found"),
@@ -178,6 +189,17 @@ def test_other_data_are_refused_and_mended_rows_are_not(run, tmp_path: Path) -> 
     assert str(file) in line
 
 
+@pytest.mark.slow
+def test_another_reference_of_the_same_name_is_refused(run, tmp_path: Path) -> None:
+    write_imgedit(tmp_path / "data")
+    given = ("imgedit", "--data", tmp_path / "data", "--out", tmp_path / "out")
+    assert run(*given)[0] == 0
+    photo((90, 90), 5).save(tmp_path / "data/data/Benchmark/singleturn/style/2.png")
+    code, _, err = run(*given)
+    assert code == 1
+    assert "other references" in notes(err)[0]
+
+
 def test_a_folder_of_unknown_origin_is_refused(run, tmp_path: Path) -> None:
     write_wise(tmp_path / "data")
     (tmp_path / "out").mkdir()
@@ -185,6 +207,10 @@ def test_a_folder_of_unknown_origin_is_refused(run, tmp_path: Path) -> None:
     code, _, err = run("wise", "--data", tmp_path / "data", "--out", tmp_path / "out")
     assert code == 1
     assert "files of unknown settings" in notes(err)[0]
+    assert set(tree(tmp_path / "out")) == {"mine.png"}
+    code, _, err = run("wise", "--data", tmp_path / "data", "--out", tmp_path / "out" / "mine.png")
+    assert code == 1
+    assert "found a file" in notes(err)[0]
     assert set(tree(tmp_path / "out")) == {"mine.png"}
 
 
