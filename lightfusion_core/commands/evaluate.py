@@ -33,12 +33,12 @@ def evaluate(arguments: Namespace) -> int:
         drawn = sum(not row["error"] for row in _counted(export, rows, arguments, bar))
     lacking, record = export.finish(), export.record
     pictures = sum(item.pictures for item in export.items)
-    say(f"{record.out}: {len(export.items)} rows, {pictures} pictures; {drawn} rows drawn now, "
+    say(f"{record.out}: {_rows(len(export.items))}, {pictures} pictures; {_rows(drawn)} drawn now, "
         f"{time.perf_counter() - start:.0f} s; settings in {record.folder}")  # fmt: skip
     if export.problems:
-        say(f"{len(export.problems)} rows passed over: {record.folder / 'passed_over.txt'}")
+        say(f"{_rows(len(export.problems))} passed over: {export.passed_over}")
     if lacking:
-        say(f"{lacking} rows are other shards' or still to be drawn; once all are there, run this without --shard.")
+        say(f"{_rows(lacking)} left to other shards or runs; once all are there, run this without --shard.")
     else:
         judging = Judging(record.out, record, export.data, export.settings["width"] or 0)
         say("\n".join(["What to run next:", *export.benchmark.judge(judging)]))
@@ -76,6 +76,10 @@ def table(arguments: Namespace) -> int:
     if arguments.plot:
         write_plot(models, Path(arguments.plot))
     return 0
+
+
+def _rows(count: int) -> str:
+    return f"{count} row{'' if count == 1 else 's'}"
 
 
 def _counted(export: Export, rows: Sequence[Row], arguments: Namespace, bar: Bar) -> Iterator[Row]:

@@ -100,6 +100,12 @@ class Export:
     problems: list[Problem] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
 
+    @property
+    def passed_over(self) -> Path:
+        """The file of the rows that could not be used."""
+        part = "" if self.share.of == 1 else f"-{self.share.number}-of-{self.share.of}"
+        return self.record.folder / f"passed_over{part}.txt"
+
     def prepare(self) -> list[Row]:
         """Read the data, begin the record, and give the rows that are to be drawn.
 
@@ -120,7 +126,7 @@ class Export:
         mine = self.items[self.share.number - 1 :: self.share.of]
         rows = [self._row(index, item) for index, item in enumerate(mine)]
         rows = self._with_sources(mine, rows)
-        self.record.passed_over(self.problems)
+        self.record.pass_over(self.problems, self.passed_over.name)
         return rows
 
     def draw(self, rows: Sequence[Row], workers: int = 0, gpus: float = 0.0) -> Iterator[Row]:
@@ -131,7 +137,7 @@ class Export:
                 self.failed.add(done["id"])
                 self._tell(Problem(f"{done['where']}: not drawn: {done['error']}"))
             yield done
-        self.record.passed_over(self.problems)
+        self.record.pass_over(self.problems, self.passed_over.name)
 
     def finish(self) -> int:
         """Write what the judge reads beside the pictures, where all are there that can be; gives how many are not."""
@@ -156,7 +162,7 @@ class Export:
         if len(self.problems) <= _TOLD:
             log.warning("%s", problem.line)
         elif len(self.problems) == _TOLD + 1:
-            log.warning("More rows are passed over: %s has all.", self.record.folder / "passed_over.txt")
+            log.warning("More rows are passed over: %s has all.", self.passed_over)
 
     def _row(self, index: int, item: Item) -> Row:
         out = self.record.out

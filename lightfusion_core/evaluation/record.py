@@ -4,7 +4,7 @@ Beside `OUT` that is `OUT.record/`:
 
 settings.json: all that makes the pictures, and the versions of what drew them.
 pictures.jsonl: a line an item: id, prompt, seeds, files, and the bytes of its references' files.
-passed_over.txt: rows that the last run could not use.
+passed_over.txt: rows that the last run could not use; of a part `passed_over-1-of-4.txt`.
 """
 
 from __future__ import annotations
@@ -98,10 +98,10 @@ class Record:
                 )
         self._write("pictures.jsonl", "".join(json.dumps(line) + "\n" for line in lines.values()))
 
-    def passed_over(self, problems: Sequence[Problem]) -> None:
-        """Write down what was told of rows that could not be used."""
-        if problems or (self.folder / "passed_over.txt").exists():
-            self._write("passed_over.txt", "".join(f"{problem.line}\n" for problem in problems))
+    def pass_over(self, problems: Sequence[Problem], name: str) -> None:
+        """Write down what was told of rows that could not be used, in place of what an earlier run told."""
+        if problems or (self.folder / name).exists():
+            self._write(name, "".join(f"{problem.line}\n" for problem in problems))
 
     def close(self) -> None:
         """All is there: remove what ended runs left unfinished."""

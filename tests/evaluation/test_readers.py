@@ -181,7 +181,7 @@ def test_a_picture_that_is_none_is_told_and_the_rest_drawn(run, tmp_path: Path, 
     (line,) = notes(err)
     assert code == 1
     assert "row 1" in line
-    assert "1 rows passed over" in out
+    assert "1 row passed over" in out
     assert "What to run next" in out
     assert {Path(name).name for name in tree(tmp_path / "out")} == {"b2.png", "b2_SRCIMG.png"}
 

@@ -107,7 +107,7 @@ def test_parts_make_the_whole(run, tmp_path: Path) -> None:
     given = ("intelligent", "--data", tmp_path / "data", "--max-tokens", 6)
     assert run(*given, "--out", tmp_path / "whole")[0] == 0
     code, said, _ = run(*given, "--out", tmp_path / "out", "--shard", "1/2")
-    assert (code, "1 rows are other shards'" in said, "What to run next" in said) == (0, True, False)
+    assert (code, "1 row left to other shards" in said, "What to run next" in said) == (0, True, False)
     assert set(tree(tmp_path / "out")) == {"0.png", "2.png"}
     run(*given, "--out", tmp_path / "out", "--shard", "2/2")
     assert tree(tmp_path / "out") == tree(tmp_path / "whole")
@@ -176,7 +176,7 @@ def test_other_data_are_refused_and_mended_rows_are_not(run, tmp_path: Path) -> 
     assert code == 1
     assert len(notes(err)) == 1
     assert "line 2" in notes(err)[0]
-    assert "1 rows passed over" in said
+    assert "1 row passed over" in said
     assert (tmp_path / "out.record/passed_over.txt").read_text().count("\n") == 1
     file.write_text(good, encoding="utf-8")
     assert run(*given)[0] == 0

@@ -163,6 +163,7 @@ def test_the_table_stands_beside_the_published_rows(run, tmp_path: Path) -> None
     assert {row["model"] for row in rows} > {"LightFusion", "BAGEL", "other"}
 
 
+@pytest.mark.slow
 def test_the_plot_is_a_picture(run, tmp_path: Path) -> None:
     from PIL import Image
 
