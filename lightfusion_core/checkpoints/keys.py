@@ -105,6 +105,15 @@ _VAE_TO_WAN = (
 )
 
 
+def authors_name(name: str) -> str:
+    """The key of one of the two towers' parameters in the authors' checkpoint layout (rule B28)."""
+    if name.startswith("mm_attn_layers."):
+        return f"vision_language_model.model.language_model.{name}"
+    if name.startswith(("model.", "lm_head.")):
+        return f"vision_language_model.{name}"
+    return name if name.startswith("vgen_model_") else f"vgen_model.{name}"
+
+
 def canonical(name: str) -> tuple[str, str] | None:
     """(part, name in the engine) of a tensor, ("derived", name) for what is never read, or None for a
     name that belongs to no known layout."""

@@ -83,17 +83,6 @@ def write_lora(
     write_tensors(path, lora_tensors(trained, alpha, dtype), {RECORD: json.dumps(dict(settings))})
 
 
-def authors_names(trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of a whole tower under the authors' names (rule B28)."""
-    return {_authors_name(name): tensor for name, tensor in trained.items()}
-
-
-def _authors_name(name: str) -> str:
-    if name.startswith("mm_attn_layers."):
-        return f"vision_language_model.model.language_model.{name}"
-    return name if name.startswith("vgen_model_") else f"vgen_model.{name}"
-
-
 def lora_layers(tower: GenerationTower) -> dict[str, Any]:
     """The layers that a LoRA changes, by name."""
     return {name: module for name, module in tower.named_modules() if LAYERS.fullmatch(name)}

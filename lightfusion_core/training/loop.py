@@ -13,11 +13,12 @@ import torch
 from torch import Tensor
 
 from .. import __version__
+from ..checkpoints.keys import authors_name
 from ..config_json import config_to_json
 from ..errors import CapabilityError, InputError, LightFusionError
 from ..pipeline import LightFusion
 from ..sampling.loop import make_noise
-from .adapters import add_lora, authors_names, needs_extra, train_everything, write_lora
+from .adapters import add_lora, needs_extra, train_everything, write_lora
 from .data import Example
 from .draws import Draw, Draws, Pool
 from .encoding import Encodings, fingerprint
@@ -222,7 +223,7 @@ class Training:
     def _write_whole(self) -> None:
         """The whole generation side as a file that loads, with its configuration beside it."""
         weights = dict(self.model.generation.state_dict()) | self.state.result()
-        write_tensors(self.folder / WHOLE, authors_names(weights))
+        write_tensors(self.folder / WHOLE, {authors_name(name): tensor for name, tensor in weights.items()})
         text = config_to_json(self.model.config)
         write_whole(self.folder / "config.json", lambda part: part.write_text(text, encoding="utf-8"))
 

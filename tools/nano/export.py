@@ -15,6 +15,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import load_file, save_file
 
+from lightfusion_core.checkpoints.keys import authors_name
 from lightfusion_core.config_json import config_to_json
 
 from .model import RUNS, TOKENIZER, VAE_EXPORT, nano_config, read_vae_config
@@ -26,15 +27,6 @@ Scores = Mapping[str, Mapping[str, float | None]]
 """The figures of one run, as `lightfusion bench shapes --json` writes them."""
 _CARD = Path(__file__).with_name("card.md")
 """The model card, with places for the model's size and scores."""
-
-
-def authors_name(name: str) -> str:
-    """The key of one of the engine's parameters in the authors' checkpoint layout."""
-    if name.startswith("mm_attn_layers."):
-        return f"vision_language_model.model.language_model.{name}"
-    if name.startswith(("model.", "lm_head.")):
-        return f"vision_language_model.{name}"
-    return name if name.startswith("vgen_model_") else f"vgen_model.{name}"
 
 
 def export(

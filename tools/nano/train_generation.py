@@ -20,6 +20,7 @@ from torch import Tensor
 from lightfusion_core.generation.tower import GenerationTower
 from lightfusion_core.sampling.guidance import Guidance
 from lightfusion_core.sampling.loop import Sampling
+from lightfusion_core.training.flow import noisy, squared_error, warped
 from lightfusion_core.understanding.tokenizer import Tokenizer
 
 from .draw import draw
@@ -72,12 +73,10 @@ def losses(
         for task, count in counts:
             context, clean = drawings.batch(task, rng, count, sides)
             draw = torch.Generator().manual_seed(rng.getrandbits(62))
-            u = torch.sigmoid(torch.randn(len(clean), generator=draw)).to(DEVICE)
-            sigma = shift * u / (1 + (shift - 1) * u)
+            sigma = warped(torch.randn(len(clean), generator=draw).to(DEVICE), shift)
             noise = torch.randn(clean.shape, generator=draw).to(DEVICE)
-            noisy = torch.lerp(clean, noise, sigma.view(-1, 1, 1, 1, 1))
-            found = velocity(tower, noisy, (sigma * 1000).floor(), context)
-            loss = (found.float() - (noise - clean)).square().mean()
+            found = velocity(tower, noisy(clean, noise, sigma), (sigma * 1000).floor(), context)
+            loss = squared_error(found, clean, noise).mean()
             total = total + loss / len(counts)
             figures[f"{task} loss"] = float(loss.detach())
     return total, figures

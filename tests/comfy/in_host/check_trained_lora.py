@@ -7,6 +7,7 @@ import os
 import folder_paths
 import torch
 from check_loras import lora_file
+from check_own_nodes import GUIDANCE, SEED, SHIFT, STEPS
 from harness import NEGATIVE, PROMPT, empty, encode, engine, ksample, largest, load, node, pack, with_lora
 from torch import Tensor
 
@@ -27,8 +28,8 @@ def _trained() -> dict[str, Tensor]:
 def check_a_trained_lora_draws_here_what_it_draws_in_the_engine() -> dict[str, float]:
     """Every layer acts, none is told of, at any strength; and the model is as it was without it."""
     merge = pack("lightfusion_core.checkpoints.lora_merge").merge_lora
-    sampling = pack("lightfusion_core.sampling.loop").Sampling(3, 4.0)
-    guidance = pack("lightfusion_core.sampling.guidance").Guidance(text=3.0)
+    sampling = pack("lightfusion_core.sampling.loop").Sampling(STEPS, SHIFT)
+    guidance = pack("lightfusion_core.sampling.guidance").Guidance(3.0, 1.5, "channel", 0.2, (0.1, 1.0))
     tensors, found = _trained(), {}
     model, before = load()[0], ksample(steps=2)
     with lora_file(tensors) as name:
@@ -38,12 +39,12 @@ def check_a_trained_lora_draws_here_what_it_draws_in_the_engine() -> dict[str, f
             assert len(patched.patches) == len(tensors) // 3, "a layer does not act"
             drawn = node(
                 "LightFusionSampler", model=patched, positive=encode(PROMPT), negative=encode(NEGATIVE), latent=empty(),
-                seed=7, steps=3, text_guidance=3.0, image_guidance=1.0, shift=4.0, solver="unipc", denoise=1.0,
+                seed=SEED, steps=STEPS, shift=SHIFT, solver="unipc", denoise=1.0, **GUIDANCE,
             )[0]["samples"]  # fmt: skip
             core = engine()
             merge(core.generation, file, strength)
             conditioning = core.encode(PROMPT, negative_prompt=NEGATIVE)
-            wanted = core.sample(conditioning, 96, 64, 7, sampling, guidance).squeeze(2)
+            wanted = core.sample(conditioning, 96, 64, SEED, sampling, guidance).squeeze(2)
             found[str(strength)] = largest(model.model.process_latent_in(drawn) - wanted)
     assert max(found.values()) <= 1e-4, found
     assert torch.equal(ksample(steps=2), before)
