@@ -35,12 +35,19 @@ _SETTINGS = {
     )
 } | {"side": "size"}
 _SAMPLES = 4
+_STOPPED = 130
+"""The exit code of what a person stopped."""
 _PACKAGES = ("accelerate", "peft")
 _UNITS = ((1e12, "T"), (1e9, "G"), (1e6, "M"))
 
 
 def train(arguments: Namespace) -> int:
     """`lightfusion train DATA... -o FOLDER`: the folder comes to hold the result, a checkpoint, samples and a plot."""
+    with _asked_to_stop() as stop:  # libraries that are interrupted while they are imported say all sorts of things
+        return _trained(arguments, stop)
+
+
+def _trained(arguments: Namespace, stop: Callable[[], bool]) -> int:
     settings, folder = _settings(arguments), Path(arguments.output)
     _check_packages()
     check_output(f"{folder}/")
@@ -51,13 +58,15 @@ def train(arguments: Namespace) -> int:
     sources = [read_examples(source) for source in arguments.data]
     weights = arguments.weights or [1.0] * len(sources)
     with progress("Working out what it takes", quiet=arguments.quiet):
-        needs, encoded, device, how = _foreseen(arguments, settings, sources, weights)
-    say(_told(settings, needs, encoded, device, how))
+        needs, encoded, device, dtype = _foreseen(arguments, settings, sources, weights)
+    say(_told(settings, needs, encoded, device, dtype))
     if arguments.plan:
         return 0
     needs.require(_free(device), str(device))
     _require_disk(folder, 2 * needs.checkpoint + encoded)
-    return _run(arguments, settings, sources, weights, folder, how)
+    if stop():
+        return _STOPPED
+    return _run(arguments, settings, sources, weights, folder, dtype, stop)
 
 
 def _settings(arguments: Namespace) -> Settings:
@@ -88,6 +97,7 @@ def _foreseen(
     """What the training takes, bytes of its encodings, its device, and what is computed in: from headers alone."""
     import torch
 
+    from ..checkpoints.loader import is_coupled
     from ..checkpoints.memory import own_bytes
     from ..checkpoints.model import find_tokenizer, open_model, read_config
     from ..pipeline import NANO, default_device
@@ -120,6 +130,8 @@ def _foreseen(
     draws = Draws(pools, references, settings.batch, settings.seed, settings.shift, settings.dropout)
     rows = {(draw.index, draw.shown) for batch in draws.steps(0, settings.steps) for draw in batch}
     others = own_bytes(checkpoint, ("understanding", "vae"), dtype) if device.type == "cpu" else 0
+    if device.type != "cpu" and is_coupled(checkpoint):  # it runs in every step
+        others = sum(entry.size for entry in checkpoint.part("understanding"))
     needs = training_needs(config, settings, dtype, max(shapes, key=lambda shape: shape.tokens), others)
     return needs, sum(shapes[index].encoded(shown, config, dtype) for index, shown in rows), device, dtype
 
@@ -192,6 +204,7 @@ def _run(
     weights: Sequence[float],
     folder: Path,
     dtype: torch.dtype,
+    stop: Callable[[], bool],
 ) -> int:
     import torch
 
@@ -208,25 +221,24 @@ def _run(
     if model.generation.coupled:
         model.understanding.to(model.device)
     encodings = Path(arguments.encodings or folder / "encodings")
-    with _asked_to_stop() as stop:
-        training = Training(model, sources, weights, settings, folder, encodings, autocast)
-        side = settings.side or model.config.defaults.size
-        samples = [Sample(text, (), (side, side)) for text in arguments.sample or ()]
-        samples = samples or samples_of(training.examples, training.sizes, _SAMPLES)
-        if not _encode(training, stop, arguments.quiet):
-            complain("stopped while encoding; the same command goes on")
-            return 130
-        start, done = time.perf_counter(), training.state.step
-        left = max(0, settings.steps - done)
-        if training.resumed:
-            complain(f"going on from step {done}")
-        with progress("Training", left or None, quiet=arguments.quiet or not training.leads) as bar:
-            whole = training.run(_shown(bar), lambda step: _sheet(training, samples, folder, step, bar), stop)
+    training = Training(model, sources, weights, settings, folder, encodings, autocast)
+    side = settings.side or model.config.defaults.size
+    samples = [Sample(text, (), (side, side)) for text in arguments.sample or ()]
+    samples = samples or samples_of(training.examples, training.sizes, _SAMPLES)
+    if not _encode(training, stop, arguments.quiet):
+        complain("stopped while encoding; the same command goes on")
+        return _STOPPED
+    start, done = time.perf_counter(), training.state.step
+    left = max(0, settings.steps - done)
+    if training.resumed:
+        complain(f"going on from step {done}")
+    with progress("Training", left or None, quiet=arguments.quiet or not training.leads) as bar:
+        whole = training.run(_shown(bar), lambda step: _sheet(training, samples, folder, step, bar), stop)
     if not training.leads:
         return 0
     if not whole:
         complain(f"stopped after step {training.state.step} of {settings.steps}; the same command goes on")
-        return 130
+        return _STOPPED
     say(str(folder / (LORA if settings.rank else WHOLE)))
     complain(f"{left} steps in {_duration(time.perf_counter() - start)}")
     return 0
@@ -283,7 +295,7 @@ def _asked_to_stop() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
-        complain("stopping after this step; once more to stop at once")
+        complain("stopping when this step is done; once more to stop at once")
 
     numbers = (signal.SIGINT, signal.SIGTERM)
     try:

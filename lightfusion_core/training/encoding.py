@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from ..conditioning import Branch, Segment
-from ..errors import CapabilityError
+from ..errors import CapabilityError, InputError
 from ..images import resize, resized_size, to_tensor
 from ..layout import Split, TokenKind
 from ..picture_files import load_image
@@ -112,7 +112,10 @@ class Encodings:
             if latent or vit:
                 pixels = vit_pixels(load_image(example.references[place]), self.model.config) if vit else None
                 references.append(Reference(pixels, self._reference_latent(index, place) if latent else None))
-        return self.model.encode_branch([example.text] if shown.text else [], references, self._extent(index))
+        try:
+            return self.model.encode_branch([example.text] if shown.text else [], references, self._extent(index))
+        except InputError as error:  # a text that is too long
+            raise InputError(f"{example}: {error}") from None
 
     def _reference_latent(self, index: int, place: int) -> Tensor:
         path, rule = self.examples[index].references[place], self.model.config.vae_image

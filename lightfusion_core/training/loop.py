@@ -15,9 +15,11 @@ from torch import Tensor
 from .. import __version__
 from ..checkpoints.keys import authors_name
 from ..config_json import config_to_json
-from ..errors import CapabilityError, InputError, LightFusionError
+from ..errors import CapabilityError, DeviceMemoryError, InputError, LightFusionError
+from ..offload import is_out_of_memory
 from ..pipeline import LightFusion
 from ..sampling.loop import make_noise
+from ..texts import first_line
 from .adapters import add_lora, needs_extra, train_everything, write_lora
 from .data import Example
 from .draws import Draw, Draws, Pool
@@ -122,6 +124,7 @@ class Training:
 
         Raises:
             LightFusionError: a loss that is no number; the state before it is saved.
+            DeviceMemoryError: a step for which the memory does not suffice.
             InputError: something cannot be written; the files are those of before.
         """
         settings, state = self.settings, self.state
@@ -131,7 +134,16 @@ class Training:
         for batch in self.draws.steps(state.step, settings.steps):
             if stopped:
                 break
-            loss = self._step(batch)
+            try:
+                loss = self._step(batch)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                raise DeviceMemoryError(
+                    f"The memory of {self.accelerator.device} does not suffice for step {state.step + 1} "
+                    f"({first_line(error)}): run fewer rows at once, recompute blocks, or learn smaller pictures. What "
+                    f"was saved before is in {self.folder}."
+                ) from None
             recent.append(loss)
             if state.step % _LOGGED == 0 or state.step == last:
                 state.log.append((state.step, sum(recent) / len(recent)))

@@ -60,6 +60,8 @@ class Settings:
                 raise InputError(f"{name} must lie between 0 and 1, found {share:g}.")
         if self.at_once is not None and self.at_once < 1:
             raise InputError(f"At least 1 row runs at once, found {self.at_once}.")
+        if self.side is not None and self.side < 1:
+            raise InputError(f"Pictures are learned at a size of at least 1 pixel, found {self.side}.")
         if self.alpha is not None and not 0 < self.alpha < float("inf"):
             raise InputError(f"alpha must be above 0, found {self.alpha:g}.")
         if self.optimizer not in OPTIMIZERS:

@@ -14,7 +14,8 @@ from ..pipeline import LightFusion
 from .data import Example
 from .files import write_whole
 
-_SMOOTH = 0.9
+_SMOOTH = 10
+"""Points of the log whose mean is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,13 +63,12 @@ def plot_loss(log: Sequence[tuple[int, float]], path: Path) -> bool:
     if not log:
         return True
     steps, losses = zip(*log, strict=True)
-    smooth = [losses[0]]
-    for loss in losses[1:]:
-        smooth.append(_SMOOTH * smooth[-1] + (1 - _SMOOTH) * loss)
+    recent = [losses[max(0, end - _SMOOTH) : end] for end in range(1, len(losses) + 1)]
+    smooth = [sum(some) / len(some) for some in recent]
     figure = Figure(figsize=(7, 3.5), layout="constrained")
     axes = figure.add_subplot(xlabel="step", ylabel="loss", yscale="log")
     axes.plot(steps, losses, color="0.75", label="each ten steps")
-    axes.plot(steps, smooth, color="C0", label="running mean")
+    axes.plot(steps, smooth, color="C0", label="mean of the last hundred")
     axes.legend()
     write_whole(path, lambda part: figure.savefig(part, dpi=100, format="png"))
     return True

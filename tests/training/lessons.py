@@ -31,8 +31,10 @@ _BITE, _AWAY = 0.85, 0.55
 """The disc that is taken out of the moon's, in its radii: its own radius, and how far to the right it lies."""
 _SAME = 0.72
 """The least overlap with a template, as the world's own judge asks of its shapes."""
-RIM = 6
+RIM = 7
 """Pixels of an outline's stroke."""
+OUTLINED = tuple(shape for shape in SHAPES if shape != "cross")
+"""What is outlined: a cross' arms are narrower than three strokes, and have no inside."""
 
 Picture = NDArray[np.uint8]
 
@@ -105,9 +107,9 @@ def _stroke(thing: Thing) -> NDArray[np.float32]:
 
 
 def lesson_scene(rng: random.Random, shape: str | None = None) -> Scene:
-    """One large thing on a plain background; of any shape where none is named."""
+    """One large thing on a plain background; of any shape that is outlined where none is named."""
     (thing,) = random_things(rng, 1)
-    things = (replace(thing, shape=shape or thing.shape, size="large"),)
+    things = (replace(thing, shape=shape or rng.choice(OUTLINED), size="large"),)
     return Scene(scatter(rng, things), rng.choice(PLAIN))
 
 
@@ -117,7 +119,7 @@ def write_outlines(folder: Path, count: int = 20) -> None:
     for side in ("before", "after"):
         (folder / side).mkdir(parents=True)
     for k in range(count):
-        scene = lesson_scene(rng, SHAPES[k % len(SHAPES)])
+        scene = lesson_scene(rng, OUTLINED[k % len(OUTLINED)])
         Image.fromarray(render(scene, SIDE)).save(folder / "before" / f"{k}.png")
         Image.fromarray(outlined(scene)).save(folder / "after" / f"{k}.png")
     (folder / "instruction.txt").write_text("outline it")

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from lightfusion_core import LightFusion
 from lightfusion_core.checkpoints.lora_names import change
-from lightfusion_core.errors import CapabilityError, InputError, LightFusionError
+from lightfusion_core.errors import CapabilityError, DeviceMemoryError, InputError, LightFusionError
 from lightfusion_core.training import files
 from lightfusion_core.training.adapters import PREFIX, RECORD, lora_layers
 from lightfusion_core.training.files import read_tensors
@@ -161,6 +161,24 @@ def test_weights_that_are_no_numbers_are_not_saved(begin: Begin, tmp_path: Path)
     assert (tmp_path / "run" / CHECKPOINT).read_bytes() == before
 
 
+def test_memory_that_does_not_suffice_is_told(begin: Begin, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = begin(steps=2)
+
+    def spent(rows: object) -> None:
+        raise RuntimeError("CUDA out of memory. Tried to allocate 2 GiB\nand more")
+
+    monkeypatch.setattr(training, "trainee", spent)
+    with pytest.raises(DeviceMemoryError, match=r"for step 1 \(CUDA out of memory.*run fewer rows at once") as raised:
+        training.run()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_text_that_is_too_long_is_named(begin: Begin, captions: Path) -> None:
+    (captions / "1.txt").write_text("long " * 200)
+    with pytest.raises(InputError, match=r"1\.png: The prompt has \d+ tokens"):
+        begin(steps=40)
+
+
 @pytest.mark.parametrize("step", [1, 2, 3])
 def test_ctrl_c_in_a_write_leaves_what_was_there(
     begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
@@ -243,6 +261,7 @@ def test_a_folder_of_another_training_is_refused(begin: Begin, captions: Path, t
         ({"ema": 1.5}, "ema must lie between 0 and 1"),
         ({"at_once": 0}, "At least 1 row"),
         ({"alpha": 0.0}, "alpha must be above 0"),
+        ({"side": 0}, "at least 1 pixel"),
         ({"optimizer": "sgd"}, "must be one of adamw, adamw8bit"),
         ({"dropout": replace(Settings().dropout, vit=2.0)}, "vit must lie between 0 and 1"),
     ],
