@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -42,8 +43,14 @@ def small_models(tmp_path_factory: pytest.TempPathFactory) -> dict[bool, Path]:
     return {kind: write_model(tmp_path_factory.mktemp("model"), coupled=kind) for kind in (False, True)}
 
 
+@pytest.fixture(scope="session")
+def loaded(small_models: dict[bool, Path]) -> dict[bool, LightFusion]:
+    """The same, of which a training gets copies of what it changes."""
+    return {kind: LightFusion.load(folder, device="cpu") for kind, folder in small_models.items()}
+
+
 @pytest.fixture
-def begin(captions: Path, pairs: Path, tmp_path: Path, small_models: dict[bool, Path]) -> Begin:
+def begin(captions: Path, pairs: Path, tmp_path: Path, loaded: dict[bool, LightFusion]) -> Begin:
     """Start or go on with a training of a new tiny model in a folder; settings by name."""
 
     for package in ("accelerate", "peft"):
@@ -53,8 +60,9 @@ def begin(captions: Path, pairs: Path, tmp_path: Path, small_models: dict[bool, 
         given = {"steps": 6, "batch": 2, "rank": 2, "rate": 1e-3, "dropout": Dropout(0.3, 0.3, 0.5), "save_every": 100,
                  "sample_every": 0}  # fmt: skip
         sources = [read_examples(captions), read_examples(pairs)]
+        of = loaded[coupled]
         training = Training(
-            LightFusion.load(small_models[coupled], device="cpu"),
+            LightFusion(of.config, of.understanding, copy.deepcopy(of.generation), of.vae, of.tokenizer),
             sources,
             [1.0, 2.0],
             Settings(**(given | named)),

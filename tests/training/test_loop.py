@@ -82,12 +82,9 @@ def test_the_average_is_the_result(begin: Begin, tmp_path: Path) -> None:
     assert torch.equal(drawn[-1], average) and not torch.equal(average, last)
     written = load_file(tmp_path / "run" / LORA)
     assert torch.equal(written[f"{PREFIX}{name.replace('.default', '')}"], average)
-    plain = begin("plain", steps=3, ema=0.0)
-    plain.run()
-    assert not plain.state.average
-    assert torch.equal(load_file(tmp_path / "plain" / LORA)[f"{PREFIX}{name.replace('.default', '')}"], last)
 
 
+@pytest.mark.slow
 def test_rows_may_run_one_after_another(begin: Begin, tmp_path: Path) -> None:
     """The same gradient but for rounding, whose sign Adam makes a step of: so the first moments are compared."""
     one, other = begin("one", steps=1, batch=4), begin("other", steps=1, batch=4, at_once=1)
@@ -96,7 +93,7 @@ def test_rows_may_run_one_after_another(begin: Begin, tmp_path: Path) -> None:
         assert torch.allclose(a["exp_avg"], b["exp_avg"], atol=1e-6)
 
 
-@pytest.mark.parametrize("coupled", [False, True])
+@pytest.mark.parametrize("coupled", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_all_of_the_generation_side_is_trained(
     begin: Begin, tmp_path: Path, small_models: dict[bool, Path], coupled: bool
 ) -> None:
@@ -115,6 +112,7 @@ def test_all_of_the_generation_side_is_trained(
         assert torch.equal(tensor, before[name]) == ("q_und" in name or "o_und" in name), name
 
 
+@pytest.mark.slow
 def test_bfloat16_trains_as_float32_but_for_rounding(
     begin: Begin, small_models: dict[bool, Path], tmp_path: Path
 ) -> None:
@@ -179,7 +177,7 @@ def test_a_text_that_is_too_long_is_named(begin: Begin, captions: Path) -> None:
         begin(steps=40)
 
 
-@pytest.mark.parametrize("step", [1, 2, 3])
+@pytest.mark.parametrize("step", [1, *(pytest.param(step, marks=pytest.mark.slow) for step in (2, 3))])
 def test_ctrl_c_in_a_write_leaves_what_was_there(
     begin: Begin, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
 ) -> None:
@@ -231,6 +229,7 @@ def test_a_disk_that_fills(begin: Begin, tmp_path: Path, monkeypatch: pytest.Mon
     assert begin(steps=6).run()
 
 
+@pytest.mark.slow
 def test_a_damaged_encoding_is_made_anew(begin: Begin, tmp_path: Path) -> None:
     training = begin(steps=3)
     for file in (tmp_path / "encodings").iterdir():

@@ -17,9 +17,11 @@ from PIL import Image
 from safetensors.torch import load_file
 from samples import heed_interrupts
 
-from lightfusion_core.cli import main
+from lightfusion_core.cli import build_parser, main
 from lightfusion_core.commands import train as command
 from lightfusion_core.picture_files import read_parameters
+from lightfusion_core.training.data import Example, read_examples
+from lightfusion_core.training.settings import Settings
 from lightfusion_core.training.state import CHECKPOINT
 from tools.comfyui import free_port
 
@@ -32,12 +34,16 @@ def _arguments(model: Path, captions: Path, output: Path, *more: str) -> list[st
             "--rank", "2", "--quiet", *more]  # fmt: skip
 
 
+def _sources(captions: Path) -> tuple[list[list[Example]], list[float]]:
+    return [read_examples(captions)], [1.0]
+
+
 def test_a_run_leaves_its_result_samples_and_a_plot(
     small_models: dict[bool, Path], captions: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two sources are mixed by weight; the same command goes on, and a longer one too."""
     folder = tmp_path / "run"
-    arguments = _arguments(small_models[False], captions, folder, "--steps", "2", "--sample-every", "1")
+    arguments = _arguments(small_models[False], captions, folder, "--steps", "1")
     arguments[2:2] = [str(pairs)]
     arguments += ["--weights", "1", "2"]
     assert main(arguments) == 0
@@ -46,21 +52,15 @@ def test_a_run_leaves_its_result_samples_and_a_plot(
     assert said.out.rstrip().endswith(str(folder / "lora.safetensors"))
     files = ["checkpoint.safetensors", "encodings", "lora.safetensors", "loss.png", "samples", "settings.json"]
     assert sorted(os.listdir(folder)) == files
-    assert sorted(os.listdir(folder / "samples")) == ["000001.png", "000002.png"]
-    told = read_parameters(folder / "samples" / "000002.png")
+    assert sorted(os.listdir(folder / "samples")) == ["000001.png"]
+    told = read_parameters(folder / "samples" / "000001.png")
     assert told is not None and told["captions"] == ["picture 0", "picture 1", "change it", "change it"]
     assert Image.open(folder / "loss.png").size == (700, 350)
-    arguments[arguments.index("--steps") + 1] = "3"
-    assert main(arguments) == 0
-    assert "going on from step 2" in capsys.readouterr().err
-
-
-def test_a_plan_trains_nothing(
-    small_models: dict[bool, Path], captions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(_arguments(small_models[False], captions, tmp_path / "run", "--plan")) == 0
-    assert "On disk" in capsys.readouterr().out
-    assert not (tmp_path / "run").exists()
+    arguments[arguments.index("--steps") + 1] = "2"
+    assert main([*arguments, "--sample", "a moon"]) == 0
+    assert "going on from step 1" in capsys.readouterr().err
+    told = read_parameters(folder / "samples" / "000002.png")
+    assert told is not None and told["captions"] == ["a moon"]
 
 
 def test_what_cannot_fit_is_refused_before_it_starts(
@@ -70,10 +70,14 @@ def test_what_cannot_fit_is_refused_before_it_starts(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """In memory, and on the disk: one sentence each."""
+    """In memory, and on the disk: one sentence each. A plan is told all the same, and starts nothing."""
     arguments = _arguments(small_models[False], captions, tmp_path / "run")
+    needs = command._foreseen(build_parser().parse_args(arguments), Settings(rank=2, batch=1), *_sources(captions))
+    monkeypatch.setattr(command, "_foreseen", lambda *given: needs)
     with monkeypatch.context() as patch:
         patch.setattr(command, "_free", lambda device: 1e6)
+        assert main([*arguments, "--plan"]) == 0
+        assert "On disk" in capsys.readouterr().out
         assert main(arguments) == 1
     said = capsys.readouterr().err
     assert said.count("\n") == 1 and "This training takes" in said and "1.0 MB are free" in said
