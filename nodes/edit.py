@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .encode import IMAGES, image_inputs, thinking_inputs
+from .encode import IMAGES, PROMPT, image_inputs, thinking_inputs
 from .fitting import COUNTING, SAME, mask_input, part_inputs, size_input
 from .sampling import DENOISE, SHIFT, STEPS, cache_input, guidance_inputs, solver_input
-from .schema import advanced, schema
+from .schema import advanced, prompt_input, schema
 
 
 def edit_inputs(instruction: io.Input) -> list[io.Input]:
@@ -40,8 +40,8 @@ def edit_inputs(instruction: io.Input) -> list[io.Input]:
 def setting_inputs() -> list[io.Input]:
     """What an edit leaves to the model where nothing is said."""
     rows = [
-        io.String.Input(
-            "negative_prompt", multiline=True, default="", optional=True,
+        prompt_input(
+            "negative_prompt", optional=True,
             tooltip="What guidance leads away from. Empty: the one that the model was published with.",
         ),
         io.Float.Input(
@@ -75,9 +75,7 @@ class LightFusionEdit(io.ComfyNode):
             description="Edits a picture by instruction and gives it back in its own size. It stands for Encode, "
             "Sampler, VAE Decode and Restore; only what a change touches is run again.",
             inputs=[
-                *edit_inputs(io.String.Input(
-                    "instruction", multiline=True, default="", tooltip="Brackets in it give no weights."
-                )),
+                *edit_inputs(prompt_input("instruction", tooltip=PROMPT)),
                 *map(advanced, part_inputs()),
                 *setting_inputs(),
                 *thinking_inputs(),
@@ -111,9 +109,7 @@ class LightFusionEdits(io.ComfyNode):
             description="Edits a picture several times in a row: one instruction a line, each on what the one before "
             "gave. Steps before the first changed line are not run again.",
             inputs=[
-                *edit_inputs(io.String.Input(
-                    "instructions", multiline=True, default="", tooltip="One edit a line. Empty lines are passed over.",
-                )),
+                *edit_inputs(prompt_input("instructions", tooltip="One edit a line. Empty lines are passed over.")),
                 advanced(part_inputs()[0]),
                 *setting_inputs(),
             ],

@@ -8,8 +8,9 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..lightfusion_core.config import NEGATIVE_PROMPT
-from .schema import advanced, schema
+from .schema import advanced, prompt_input, schema
 
+PROMPT = "Brackets in it give no weights; {a|b} takes one of both by chance."
 IMAGES = ("image_1", "image_2", "image_3", "image_4")
 
 
@@ -54,9 +55,9 @@ class LightFusionEncode(io.ComfyNode):
             "steps, the guidance or the size change.",
             inputs=[
                 io.Clip.Input("clip", tooltip="The CLIP of Load LightFusion."),
-                io.String.Input("prompt", multiline=True, default="", tooltip="Brackets in it give no weights."),
-                io.String.Input(
-                    "negative_prompt", multiline=True, default=NEGATIVE_PROMPT,
+                prompt_input("prompt", tooltip=PROMPT),
+                prompt_input(
+                    "negative_prompt", NEGATIVE_PROMPT,
                     tooltip="What guidance leads away from. The default is the one that the model was published with.",
                 ),
                 io.Int.Input(

@@ -18,6 +18,13 @@ def schema(*, search_aliases: list[str], **definition: Any) -> io.Schema:
     return io.Schema(**definition)
 
 
+def prompt_input(name: str, default: str = "", *, tooltip: str | None = None, optional: bool = False) -> io.Input:
+    """A text of several lines, in which the editor takes one of `{several|choices}` by chance at each run."""
+    return io.String.Input(
+        name, multiline=True, dynamic_prompts=True, default=default, tooltip=tooltip, optional=optional
+    )
+
+
 def advanced(given: io.Input) -> io.Input:
     """An input that few need: folded away until it is asked for, at the same place in the order."""
     given.extra_dict["advanced"] = True  # the constructors of older hosts do not take it

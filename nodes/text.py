@@ -5,7 +5,7 @@ from __future__ import annotations
 from comfy_api.latest import io
 
 from .encode import given_images, image_inputs
-from .schema import advanced, schema
+from .schema import advanced, prompt_input, schema
 
 AUTOMATIC = "automatic"
 MANNERS = (AUTOMATIC, "chat", "reference")
@@ -96,7 +96,7 @@ class LightFusionThink(io.ComfyNode):
             "system into LightFusion Encode.",
             inputs=[
                 io.Clip.Input("clip", tooltip="The CLIP of Load LightFusion."),
-                io.String.Input("prompt", multiline=True, default=""),
+                prompt_input("prompt"),
                 io.Combo.Input(
                     "mode", options=[REWRITE, THINK], default=REWRITE,
                     tooltip="rewrite: a detailed description takes the prompt's place. think: the prompt stays, and a "

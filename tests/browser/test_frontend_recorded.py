@@ -360,6 +360,18 @@ def test_rows_in_use_are_open(editor: Editor) -> None:
     assert editor.page.run("app.graph.getNodeById(id).showAdvanced === true", id=encode)
 
 
+def test_one_of_several_wordings_is_taken_by_chance(editor: Editor) -> None:
+    """As in the host's own prompts; what is saved keeps them all."""
+    fields = {"LightFusionEncode": "prompt", "LightFusionEdit": "instruction", "LightFusionThink": "prompt"}
+    nodes = {kind: editor.add(kind, 500 * at) for at, kind in enumerate(fields)}
+    for kind, name in fields.items():
+        editor.set(nodes[kind], **{name: "a {red|blue} circle"})
+    queued = editor.prompt()
+    for kind, name in fields.items():
+        assert queued[str(nodes[kind])]["inputs"][name] in ("a red circle", "a blue circle")
+        assert editor.values(nodes[kind])[name] == "a {red|blue} circle"
+
+
 # The loader
 
 

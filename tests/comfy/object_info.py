@@ -11,7 +11,10 @@ from tools.comfyui import PACK_NAME
 SNAPSHOT = Path(__file__).with_name("object_info.json")
 RECORD = "python -m tests.comfy.record"
 _MODULE = f"custom_nodes.{PACK_NAME}"
-_OPTIONS = ("advanced", "default", "min", "max", "step", "options", "multiline", "control_after_generate", "forceInput")
+_OPTIONS = (
+    "advanced", "default", "min", "max", "step", "options", "multiline", "dynamicPrompts", "control_after_generate",
+    "forceInput",
+)  # fmt: skip
 _FILES = {"LightFusionLoad": ("model", "understanding", "vae")}
 """Lists of what lies on a machine, whose options are not part of the node."""
 
