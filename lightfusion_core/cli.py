@@ -264,8 +264,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("--shift", type=_number, metavar="X", help="the noise levels' warp (default: 4)")
     add("--drop", type=_number, nargs=3, metavar=("TEXT", "LATENT", "VIT"), help="how often a text, a reference's "
         "latent and its ViT tokens are left out (default: 0.1 0.1 0.5)")  # fmt: skip
-    add("--recompute", action="store_true", default=None, help="keep no activations inside of blocks: less memory, a "
-        "third more time")  # fmt: skip
+    add("--recompute", action="store_true", default=None, help="keep no activations inside of blocks: less memory, "
+        "two fifths more operations")  # fmt: skip
     add("--optimizer", choices=("adamw", "adamw8bit"), help="adamw8bit takes bitsandbytes (default: adamw)")
     _add_model_parts(parser)
     parser.set_defaults(run=train, parser=parser)
