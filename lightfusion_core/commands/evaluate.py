@@ -98,7 +98,7 @@ def _labelled(given_as: str) -> tuple[str, Path]:
     """A model's name and a path out of `[NAME=]PATH`; what exists as it stands is a path."""
     name, equals, path = given_as.partition("=")
     if equals and name and os.sep not in name and not os.path.exists(given_as):
-        return name, Path(path)
+        return name, Path(os.path.expanduser(path))
     return "this run", Path(given_as)
 
 

@@ -100,7 +100,7 @@ def _read(file: Path, piles: dict[str, _Pile]) -> None:
                 if not 0 <= number < math.inf:
                     raise ValueError(f"a score of {number} for {column}")
             pile.values[column].append(value)
-    except (ValueError, LookupError, TypeError, AttributeError) as error:
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError, csv.Error) as error:
         what = f"no {error}" if isinstance(error, KeyError) else reason(error)
         raise InputError(
             f"{file}: expected the results of a judge, found {what}; give the file that it wrote."

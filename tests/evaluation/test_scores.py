@@ -189,6 +189,8 @@ def test_the_plot_is_a_picture(run, tmp_path: Path) -> None:
         ("typescore.json", '{"add": "x"}'),
         ("typescore.json", '{"add": NaN}'),
         ("typescore.json", "[]"),
+        ("typescore.json", "[" * 100_000),
+        ("m_judge.csv", "-,Accuracy\n" + "x" * 200_000 + ",1\n"),
         ("results.json", '{"summary": {"Overall": {"AVG": null}}}'),
         ("dpg_results.txt", "a/0.png, 1.0"),
         ("m_judge.csv", "-,Accuracy\nOverall,much\n"),
