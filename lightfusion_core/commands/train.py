@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import time
@@ -114,7 +115,7 @@ def _foreseen(
     found = find_tokenizer(checkpoint, arguments.tokenizer)
     if found is None:
         raise CapabilityError("This model came without a tokenizer: name one with --tokenizer PATH.")
-    chosen = arguments.device or default_device()
+    arguments.device = chosen = _own_device(arguments.device or default_device())
     device = named_device(chosen) if arguments.plan else device_of(chosen)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
     if arguments.dtype is not None:
@@ -134,6 +135,12 @@ def _foreseen(
         others = sum(entry.size for entry in checkpoint.part("understanding"))
     needs = training_needs(config, settings, dtype, max(shapes, key=lambda shape: shape.tokens), others)
     return needs, sum(shapes[index].encoded(shown, config, dtype) for index, shown in rows), device, dtype
+
+
+def _own_device(name: str) -> str:
+    """The GPU of this process, where a launcher has started several."""
+    rank = os.environ.get("LOCAL_RANK")
+    return f"{name}:{rank}" if name == "cuda" and rank is not None else name
 
 
 def _told(settings: Settings, needs: Needs, encoded: int, device: torch.device, dtype: torch.dtype) -> str:
@@ -208,13 +215,12 @@ def _run(
 ) -> int:
     import torch
 
-    from ..pipeline import default_device
     from ..training.loop import LORA, WHOLE, Training
     from ..training.show import Sample, samples_of
 
     autocast = dtype if arguments.full and dtype != torch.float32 else None
     arguments.dtype = "float32" if arguments.full else str(dtype).removeprefix("torch.")
-    if torch.device(arguments.device or default_device()).type != "cpu":
+    if torch.device(arguments.device).type != "cpu":
         arguments.offload = "phases"  # the other parts come when they are needed
     model, _ = load(arguments)
     model.generation.to(model.device)

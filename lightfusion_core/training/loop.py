@@ -70,7 +70,8 @@ class Training:
         side = settings.side or model.config.defaults.size
         self.sizes = [target_size(example, side, model.config) for example in self.examples]
         self.encodings = Encodings(model, self.examples, self.sizes, cache)
-        self.accelerator = Accelerator(cpu=model.device.type == "cpu")
+        # the model is where it is to run: accelerate would move it to the first device
+        self.accelerator = Accelerator(cpu=model.device.type == "cpu", device_placement=False)
         share, left = divmod(settings.batch, self.accelerator.num_processes)
         if left or not share:
             raise InputError(f"A batch of {settings.batch} rows cannot be shared by {self.accelerator.num_processes} "
@@ -140,7 +141,7 @@ class Training:
                 if not is_out_of_memory(error):
                     raise
                 raise DeviceMemoryError(
-                    f"The memory of {self.accelerator.device} does not suffice for step {state.step + 1} "
+                    f"The memory of {self.model.device} does not suffice for step {state.step + 1} "
                     f"({first_line(error)}): run fewer rows at once, recompute blocks, or learn smaller pictures. What "
                     f"was saved before is in {self.folder}."
                 ) from None
@@ -182,7 +183,7 @@ class Training:
         for group in state.optimizer.param_groups:
             group["lr"] = settings.rate * min(1.0, (state.step + 1) / max(1, settings.warmup))
         state.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=accelerator.device)
+        total = torch.zeros((), device=self.model.device)
         for start in range(0, len(own), size):
             part = own[start : start + size]
             more = start + size < len(own)
@@ -230,7 +231,7 @@ class Training:
         """What any process said, to all."""
         if self.accelerator.num_processes == 1:
             return said
-        return bool(self.accelerator.gather(torch.tensor([said], device=self.accelerator.device)).any())
+        return bool(self.accelerator.gather(torch.tensor([said], device=self.model.device)).any())
 
     def _write_whole(self) -> None:
         """The whole generation side as a file that loads, with its configuration beside it."""

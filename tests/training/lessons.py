@@ -114,12 +114,13 @@ def lesson_scene(rng: random.Random, shape: str | None = None) -> Scene:
 
 
 def write_outlines(folder: Path, count: int = 20) -> None:
-    """So many pairs of a scene and its outlines, with one instruction for all."""
+    """So many pairs of a scene and its outlines, with one instruction for all, and all shapes and backgrounds in turn:
+    what no pair shows is not learned (without a black one, 8 of 40 edits failed on black)."""
     rng = random.Random(11)
     for side in ("before", "after"):
         (folder / side).mkdir(parents=True)
     for k in range(count):
-        scene = lesson_scene(rng, OUTLINED[k % len(OUTLINED)])
+        scene = replace(lesson_scene(rng, OUTLINED[k % len(OUTLINED)]), background=PLAIN[k % len(PLAIN)])
         Image.fromarray(render(scene, SIDE)).save(folder / "before" / f"{k}.png")
         Image.fromarray(outlined(scene)).save(folder / "after" / f"{k}.png")
     (folder / "instruction.txt").write_text("outline it")

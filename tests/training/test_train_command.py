@@ -124,6 +124,12 @@ def test_packages_that_are_missing_are_named(
     )
 
 
+def test_each_process_has_its_own_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert command._own_device("cuda") == "cuda"
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    assert [command._own_device(name) for name in ("cuda", "cuda:0", "cpu")] == ["cuda:1", "cuda:0", "cpu"]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="Windows has other signals")
 def test_ctrl_c_at_any_point(small_models: dict[bool, Path], captions: Path, tmp_path: Path) -> None:
