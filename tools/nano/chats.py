@@ -10,6 +10,7 @@ from dataclasses import replace
 from lightfusion_core.conversation import KIND_REQUEST
 from lightfusion_core.shapes.prompts import (
     CATEGORIES,
+    COMPOSITION,
     EDITS,
     REFERENCES,
     sample_edit,
@@ -39,10 +40,14 @@ LONGEST = 320
 """Tokens of a context; behind it there is room for a sentence within what the engine reads of a chat."""
 FORGOTTEN = 0.1
 """How many chats are read without their first pictures, as the engine reads long ones."""
+KIND = 6.0
+"""What the first token of a turn's kind weighs against one of an answer: it alone decides the turn."""
 PROMPTS = 5
 """Prompts that are rewritten in one row, behind one request."""
 TURNS = (0, 0, 1, 1, 2, 2, 3, 4)
 """Of the chats that are learned from, chosen by chance."""
+_HARDER = [2 if name in (*COMPOSITION, "free") else 1 for name in CATEGORIES]
+"""How often prompts of each category are rewritten: those of several things have more to keep."""
 
 
 class Chats:
@@ -90,7 +95,8 @@ class Chats:
         return end
 
     def ask_kind(self, row: Row, sentence: str, kind: str, leaf: int) -> None:
-        self.ask(row, sentence + KIND_REQUEST, kind, leaf)
+        end = self.ask(row, sentence + KIND_REQUEST, kind, leaf)
+        row.weight[end + 1] = KIND
 
     def talk(self, rng: random.Random, turns: int) -> tuple[Row, list[Scene], list[tuple[int, tuple[Thing, ...]]]]:
         """A chat of so many turns: its row, its pictures, and where a question ends with the things that it means."""
@@ -107,7 +113,7 @@ class Chats:
                 break
         samples = [first]
         if not first.given:
-            samples += [one for one in (turn_in(rng, talk, rng.choice(KINDS)),) if not one.given]
+            samples += [one for one in (turn_in(rng, talk, rng.choice(KINDS)) for _ in range(2)) if not one.given]
         for leaf, sample in enumerate(samples, start=1):
             self.ask_kind(row, mumbled(rng, sample.kind, sample.sentence), sample.kind, leaf)
         ends = []
@@ -124,7 +130,7 @@ class Chats:
         if rng.random() < 0.75:
             row = self.row().text(self.tokenizer.encode(REWRITE_REQUEST))
             for leaf in range(1, PROMPTS + 1):
-                prompt = sample_prompt(rng, rng.choice(CATEGORIES))
+                prompt = sample_prompt(rng, rng.choices(CATEGORIES, _HARDER)[0])
                 self.ask(row, f"\n{loosen(rng, prompt.prompt)}", description(prompt), leaf)
             return row, []
         if rng.random() < 0.7:

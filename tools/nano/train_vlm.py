@@ -59,7 +59,7 @@ from .words import Sample, asked, loosen, thought, told
 
 CHECKPOINT = RUNS / "vlm.pt"
 INNER = ("tower.model.language_model.layers.", "tower.model.visual.blocks.", "tower.model.visual.merger.")
-SHARES = {"look": 3, "edit": 2, "compose": 1, "read": 2, "talk": 7, "rewrite": 2}
+SHARES = {"look": 2, "edit": 2, "compose": 1, "read": 2, "talk": 8, "rewrite": 4}
 PARTS = {"compose": 1 / 2, "rewrite": 1 / 3}
 """Rows of a kind as a part of a batch, where they are longer than the others; chats are the fewer the longer."""
 THINKING = 0.2
