@@ -78,7 +78,7 @@ def test_pictures_show_where_the_terminal_can(folder: Path, answer: str) -> None
         terminal.type(f"/draw a circle{ENTER}")
         told = terminal.until(r"made/turn-001\.png")
     assert ("\x1bP" in told) == (answer == SIXEL)
-    assert "▀" not in told, "blocks of colour are no picture"
+    assert "\u2580" not in told, "blocks of colour are no picture"
 
 
 def test_commands_and_files_are_completed_and_a_line_can_be_long(folder: Path) -> None:
