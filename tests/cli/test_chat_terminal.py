@@ -72,7 +72,10 @@ def chat(folder: Path, answer: str) -> Iterator[Terminal]:
         os.waitpid(child, 0)
 
 
-@pytest.mark.parametrize("answer", [SIXEL, PLAIN], ids=["sixel", "no pictures"])
+@pytest.mark.parametrize(
+    "answer",
+    [pytest.param(SIXEL, id="sixel"), pytest.param(PLAIN, id="no pictures", marks=pytest.mark.slow)],
+)
 def test_pictures_show_where_the_terminal_can(folder: Path, answer: str) -> None:
     with chat(folder, answer) as terminal:
         terminal.type(f"/draw a circle{ENTER}")
@@ -81,6 +84,7 @@ def test_pictures_show_where_the_terminal_can(folder: Path, answer: str) -> None
     assert "\u2580" not in told, "blocks of colour are no picture"
 
 
+@pytest.mark.slow
 def test_commands_and_files_are_completed_and_a_line_can_be_long(folder: Path) -> None:
     Image.new("RGB", (70, 60), "green").save("a photo of grass.png")
     with chat(folder, PLAIN) as terminal:

@@ -61,6 +61,7 @@ def test_a_view_is_a_part_of_the_picture() -> None:
     assert len(views) > 10 and all(left + side <= 1 + 1e-9 and top + side <= 1 + 1e-9 for left, top, side in views)
 
 
+@pytest.mark.slow
 def test_a_store_gives_what_was_asked_for(requests: Requests, tmp_path: Path) -> None:
     """Batches of one size with their contexts; latents that decode to the scenes; the same from the kept file."""
     counts = {"draw": 6, "edit": 6, "compose": 3, "sized": 8}

@@ -38,6 +38,7 @@ def _sources(captions: Path) -> tuple[list[list[Example]], list[float]]:
     return [read_examples(captions)], [1.0]
 
 
+@pytest.mark.slow
 def test_a_run_leaves_its_result_samples_and_a_plot(
     small_models: dict[bool, Path], captions: Path, pairs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
