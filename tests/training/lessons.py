@@ -114,8 +114,7 @@ def lesson_scene(rng: random.Random, shape: str | None = None) -> Scene:
 
 
 def write_outlines(folder: Path, count: int = 20) -> None:
-    """So many pairs of a scene and its outlines, with one instruction for all, and all shapes and backgrounds in turn:
-    of twenty pairs with one black background nano learned nothing for black."""
+    """So many pairs of a scene and its outlines, one instruction for all, and all shapes and backgrounds in turn."""
     rng = random.Random(11)
     for side in ("before", "after"):
         (folder / side).mkdir(parents=True)
