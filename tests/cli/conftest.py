@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from command_line import outcome
 from command_results import Result
 from PIL import Image
 from tiny import CONFIG, write_model
-
-from lightfusion_core.cli import main
 
 
 @pytest.fixture(scope="session")
@@ -33,13 +32,7 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str]):
         line = [str(argument) for argument in arguments]
         at = 2 if line[:1] == ["bench"] else 1  # behind the command; what comes later wins
         line[at:at] = ["--model", str(folder), "--device", "cpu"] if model else []
-        try:
-            code = main(line)
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return code, said.out, said.err
+        return outcome(line, capsys)
 
     return call
 

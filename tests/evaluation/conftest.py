@@ -8,9 +8,8 @@ from pathlib import Path
 
 import pytest
 from benchmark_data import CASES, Case
+from command_line import outcome
 from tiny import CONFIG, write_model
-
-from lightfusion_core.cli import main
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -41,12 +40,6 @@ def run(folder: Path, capsys: pytest.CaptureFixture[str]) -> Run:
 
     def call(name: str, *arguments: object, model: bool = True) -> tuple[int, str, str]:
         given = ["--model", str(folder), "--device", "cpu", "--steps", "2"] if model else []
-        try:
-            code = main(["evaluate", name, *given, *map(str, arguments)])
-        except SystemExit as stop:
-            code = stop.code
-        said = capsys.readouterr()
-        assert "Traceback" not in said.err
-        return code, said.out, said.err
+        return outcome(["evaluate", name, *given, *map(str, arguments)], capsys)
 
     return call
