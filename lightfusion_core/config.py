@@ -21,6 +21,9 @@ NEGATIVE_PROMPT = (
     "many people in the background, walking backwards"
 )
 
+THINK_GUIDANCE = {"text": 4.0, "image": 2.0, "renorm": "text_channel", "interval": (0.7, 1.0)}
+"""The fields of `Guidance` that "think, then draw" was published with (rule B29)."""
+
 TIMESTEPS = 1000
 """The network's clock: timesteps are integers from 0 to 999 (rule B17)."""
 

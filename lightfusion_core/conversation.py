@@ -153,16 +153,14 @@ class Conversation:
         if kind is None:
             kinds = self.kinds_of(text, given)
             kind = max(kinds, key=lambda one: kinds[one])
-        if kind not in KINDS:
-            raise InputError(f"A turn is one of draw, edit and answer, found {kind!r}.")
+        _check_kind(kind)
         if kind != EDIT and (source is not None or references):
             raise InputError(f"Only an edit has a source and references; this is to {kind}.")
         seed = self.seed if seed is None else seed
         turn = Turn(len(self._turns) + 1, self._head, kind, text, given, kinds=kinds)
-        turn = self._done(turn, source, tuple(references), seed, settings or self.settings, on_step, on_text)
-        self._turns.append(turn)
-        self._head = turn.number
-        return turn
+        return self._append(
+            self._done(turn, source, tuple(references), seed, settings or self.settings, on_step, on_text)
+        )
 
     def add(
         self,
@@ -178,12 +176,8 @@ class Conversation:
         Raises:
             InputError: an unknown kind.
         """
-        if kind not in KINDS:
-            raise InputError(f"A turn is one of draw, edit and answer, found {kind!r}.")
-        turn = Turn(len(self._turns) + 1, self._head, kind, text, tuple(given), picture, answer)
-        self._turns.append(turn)
-        self._head = turn.number
-        return turn
+        _check_kind(kind)
+        return self._append(Turn(len(self._turns) + 1, self._head, kind, text, tuple(given), picture, answer))
 
     def draw(self, text: str, **options: Any) -> Turn:
         """`say`, to draw."""
@@ -330,6 +324,12 @@ class Conversation:
             raise InputError(f"There is no turn {number}: there are {len(self._turns)}.")
         return self._turns[number - 1]
 
+    def _append(self, turn: Turn) -> Turn:
+        """Take a turn that is done: the conversation stands at it."""
+        self._turns.append(turn)
+        self._head = turn.number
+        return turn
+
     def _history(self) -> list[Message[Picture]]:
         """What was said so far, for the model that reads it; nothing for one that was not trained for more than one
         question."""
@@ -340,6 +340,11 @@ class Conversation:
             drawn = () if turn.picture is None else (turn.picture,)
             messages += [Message(USER, turn.text, turn.given), Message(ASSISTANT, turn.answer or "", drawn)]
         return messages
+
+
+def _check_kind(kind: str) -> None:
+    if kind not in KINDS:
+        raise InputError(f"A turn is one of draw, edit and answer, found {kind!r}.")
 
 
 def _shown(turn: Turn) -> tuple[Image, ...]:

@@ -7,6 +7,7 @@ a tensor's are (height, width). Transparency is laid on white.
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ __all__ = [
     "check_aspect",
     "fit",
     "fit_size",
+    "grid",
     "check_extent",
     "padded_levels",
     "resize",
@@ -43,6 +45,15 @@ __all__ = [
 MAX_ASPECT = 16
 
 # Sizing
+
+
+def grid(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Pictures of one size, edge to edge in rows of so many."""
+    width, height = pictures[0].size
+    page = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height))
+    for k, picture in enumerate(pictures):
+        page.paste(picture, (k % columns * width, k // columns * height))
+    return page
 
 
 def fit_size(width: int, height: int, config: ModelConfig) -> tuple[int, int]:

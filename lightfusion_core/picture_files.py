@@ -290,9 +290,8 @@ def _opened(path: str | os.PathLike[str], data: io.BytesIO | None = None) -> Ite
     if data is None and os.path.isdir(path):  # Path.is_dir would raise where a folder on the way may not be searched
         raise InputError(f"{path}: expected a picture, found a folder; give the path of one picture in it.")
     try:
-        if data is None and not stat.S_ISREG(
-            os.stat(path).st_mode
-        ):  # to open a pipe is to wait until someone writes into it
+        # to open a pipe is to wait until someone writes into it
+        if data is None and not stat.S_ISREG(os.stat(path).st_mode):
             raise InputError(f"{path}: expected a picture, found a pipe or a device; give a file.")
         with Image.open(path if data is None else data) as image:
             if Image.MAX_IMAGE_PIXELS is not None and image.width * image.height > Image.MAX_IMAGE_PIXELS:

@@ -84,11 +84,10 @@ def _rows(count: int) -> str:
 
 def _counted(export: Export, rows: Sequence[Row], arguments: Namespace, bar: Bar) -> Iterator[Row]:
     """The rows as they are drawn; what was there before moves the bar at once."""
-    from ..batch import is_done
+    from ..batch import left_over
 
-    for row in rows:
-        if is_done(row):
-            bar.advance()
+    for _ in range(len(rows) - len(left_over(rows))):
+        bar.advance()
     for done in export.draw(rows, arguments.workers, arguments.gpus):
         bar.advance()
         yield done

@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config import THINK_GUIDANCE
 from ..errors import CapabilityError, InputError
-from .request import GUIDANCE, SAMPLING, device_of, given, loading, loras
+from .request import GUIDANCE, SAMPLING, device_of, given, loading, loras, opened
 
 if TYPE_CHECKING:
     from ..config import ModelConfig
@@ -78,14 +79,14 @@ def export_of(arguments: Namespace, chosen: Benchmark) -> Export:
 
 
 def _drawing(arguments: Namespace, chosen: Benchmark) -> _Drawing:
-    from ..evaluation.benchmark import BASE, THINK
+    from ..evaluation.benchmark import BASE
     from ..sampling.guidance import Guidance
     from ..sampling.loop import Sampling
     from ..understanding.answer import Decoding
 
     published = chosen.published
     thinks = published.thinks if arguments.think is None else arguments.think
-    guided = THINK if thinks else BASE if published.guidance else {}
+    guided = THINK_GUIDANCE if thinks else BASE if published.guidance else {}
     drawing = _Drawing(
         published.seed if arguments.seed is None else arguments.seed,
         published.pictures if arguments.pictures is None else arguments.pictures,
@@ -150,14 +151,11 @@ def _opened(
     import torch
 
     from ..checkpoints.memory import held
-    from ..checkpoints.model import open_model, read_config
     from ..evaluation.record import fingerprint
     from ..offload import HOME
-    from ..pipeline import NANO, default_device
+    from ..pipeline import default_device
 
-    source = NANO if arguments.model == _NANO else arguments.model
-    checkpoint = open_model(source, mapped=load["mapped"], understanding=load["understanding"], vae=load["vae"])
-    config = read_config(checkpoint)
+    checkpoint, config = opened(arguments)
     for task in ("edit" if chosen.edits else "generate", *(["answer"] if thinks else [])):
         if task not in config.tasks:
             raise CapabilityError(

@@ -5,11 +5,9 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import CapabilityError
-from .request import Drawing, named_device
+from .request import Drawing, named_device, opened, tokenizer_of
 from .result import say
 
 if TYPE_CHECKING:
@@ -33,28 +31,20 @@ def plan(arguments: Namespace, drawing: Drawing, pictures: Sequence[tuple[int, i
 
     from ..checkpoints.keys import PARTS
     from ..checkpoints.memory import held, own_bytes
-    from ..checkpoints.model import find_tokenizer, open_model, read_config
     from ..checkpoints.report import readable_bytes
     from ..generation.plan import drawing_memory
     from ..images import resized_size
     from ..offload import HOME
-    from ..pipeline import NANO, default_device
-    from ..understanding.tokenizer import Tokenizer
+    from ..pipeline import default_device
 
-    path = NANO if arguments.model == "nano" else Path(arguments.model)
-    checkpoint = open_model(
-        path, mapped=not arguments.no_mmap, understanding=arguments.understanding, vae=arguments.vae
-    )
-    config = read_config(checkpoint)
-    found = find_tokenizer(checkpoint, arguments.tokenizer)
-    if found is None:
-        raise CapabilityError("This model came without a tokenizer: name one with --tokenizer PATH.")
+    checkpoint, config = opened(arguments)
+    tokenizer = tokenizer_of(arguments, checkpoint, config)
     device = named_device(arguments.device or default_device())
     home = HOME if arguments.offload else device
     how = held(checkpoint, device, home, None if arguments.dtype is None else getattr(torch, arguments.dtype))
     side = config.defaults.size
     size = drawing.size(config, resized_size(*pictures[0], config.vae_image) if pictures else (side, side))
-    room = _branches(arguments, drawing, config, Tokenizer(found, config.special_tokens), pictures)
+    room = _branches(arguments, drawing, config, tokenizer, pictures)
     branches = [shared + own for shared, own in zip((room.shared, room.shared, 0), room.own, strict=False)]
     tokens = (size[0] // config.token_size) * (size[1] // config.token_size)
     drawn = drawing_memory(config, how.dtype, [room], tokens, arguments.batch * len(branches))

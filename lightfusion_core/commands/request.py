@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import __version__
-from ..errors import InputError
+from ..config import THINK_GUIDANCE
+from ..errors import CapabilityError, InputError
 from ..texts import first_line
 from .console import progress
 
@@ -18,14 +19,14 @@ if TYPE_CHECKING:
     import torch
     from PIL.Image import Image
 
+    from ..checkpoints.reader import Checkpoint
     from ..config import ModelConfig
     from ..pipeline import LightFusion
     from ..sampling.guidance import Guidance
     from ..sampling.loop import Sampling
     from ..stored import Stored
+    from ..understanding.tokenizer import Tokenizer
 
-# Rule B29: what "think, then draw" was published with
-_THINK = {"text": 4.0, "image": 2.0, "renorm": "text_channel", "interval": (0.7, 1.0)}
 _MOST = 256
 SAMPLING = {name: name for name in ("steps", "shift", "solver", "denoise", "cache")}
 GUIDANCE = {
@@ -73,7 +74,7 @@ class Drawing:
         defaults = config.defaults
         own: dict[str, Any] = {"text": defaults.text_guidance, "image": defaults.image_guidance}
         thinks = getattr(self.arguments, "think", False)
-        return Guidance(**(own | (_THINK if thinks else {}) | self._guidance))
+        return Guidance(**(own | (THINK_GUIDANCE if thinks else {}) | self._guidance))
 
     def size(self, config: ModelConfig, otherwise: tuple[int, int]) -> tuple[int, int]:
         """The size in pixels that is drawn: as given, or `otherwise`, fitted to the model's multiple."""
@@ -130,6 +131,29 @@ def loading(arguments: Namespace) -> dict[str, Any]:
         "dtype": None if arguments.dtype is None else getattr(torch, arguments.dtype),
         "mapped": not arguments.no_mmap,
     }
+
+
+def opened(arguments: Namespace) -> tuple[Checkpoint, ModelConfig]:
+    """The files of the model and its configuration, from headers alone; raises as `LightFusion.load`."""
+    from ..checkpoints.model import open_model, read_config
+    from ..pipeline import NANO
+
+    checkpoint = open_model(
+        NANO if arguments.model == "nano" else Path(arguments.model),
+        mapped=not arguments.no_mmap, understanding=arguments.understanding, vae=arguments.vae,
+    )  # fmt: skip
+    return checkpoint, read_config(checkpoint)
+
+
+def tokenizer_of(arguments: Namespace, checkpoint: Checkpoint, config: ModelConfig) -> Tokenizer:
+    """The model's tokenizer. Raises CapabilityError where none came with it and none was named."""
+    from ..checkpoints.model import find_tokenizer
+    from ..understanding.tokenizer import Tokenizer
+
+    found = find_tokenizer(checkpoint, arguments.tokenizer)
+    if found is None:
+        raise CapabilityError("This model came without a tokenizer: name one with --tokenizer PATH.")
+    return Tokenizer(found, config.special_tokens)
 
 
 def device_of(name: str) -> torch.device:

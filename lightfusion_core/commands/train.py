@@ -15,26 +15,23 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import CapabilityError, InputError
 from .console import Bar, complain, progress
-from .request import device_of, given, load, named_device
+from .request import device_of, given, load, named_device, opened, tokenizer_of
 from .result import check_output, say
 
 if TYPE_CHECKING:
     import torch
 
-    from ..config import ModelConfig
     from ..training.data import Example
     from ..training.loop import Training
     from ..training.needs import Needs
     from ..training.settings import Settings
     from ..training.show import Sample
 
-_SETTINGS = {
-    name: name
-    for name in (
-        *("steps", "batch", "at_once", "rate", "warmup", "decay", "rank", "alpha", "ema", "seed", "shift", "recompute"),
-        *("optimizer", "save_every", "sample_every"),
-    )
-} | {"side": "size"}
+_ALIKE = (
+    "steps", "batch", "at_once", "rate", "warmup", "decay", "rank", "alpha", "ema", "seed", "shift", "recompute",
+    "optimizer", "save_every", "sample_every",
+)  # fmt: skip
+_SETTINGS = {**{name: name for name in _ALIKE}, "side": "size"}
 _SAMPLES = 4
 _STOPPED = 130
 """The exit code of what a person stopped."""
@@ -100,21 +97,14 @@ def _foreseen(
 
     from ..checkpoints.loader import is_coupled
     from ..checkpoints.memory import own_bytes
-    from ..checkpoints.model import find_tokenizer, open_model, read_config
-    from ..pipeline import NANO, default_device
+    from ..pipeline import default_device
     from ..training.draws import Draws
     from ..training.loop import make_pools
     from ..training.needs import Shape, training_needs
     from ..training.sizes import target_size
-    from ..understanding.tokenizer import Tokenizer
 
-    path = NANO if arguments.model == "nano" else Path(arguments.model)
-    parts = {"understanding": arguments.understanding, "vae": arguments.vae}
-    checkpoint = open_model(path, mapped=not arguments.no_mmap, **parts)
-    config: ModelConfig = read_config(checkpoint)
-    found = find_tokenizer(checkpoint, arguments.tokenizer)
-    if found is None:
-        raise CapabilityError("This model came without a tokenizer: name one with --tokenizer PATH.")
+    checkpoint, config = opened(arguments)
+    tokenizer = tokenizer_of(arguments, checkpoint, config)
     arguments.device = chosen = _own_device(arguments.device or default_device())
     device = named_device(chosen) if arguments.plan else device_of(chosen)
     dtype = torch.float32 if device.type == "cpu" else torch.bfloat16
@@ -122,7 +112,6 @@ def _foreseen(
         dtype = getattr(torch, arguments.dtype)
     if dtype == torch.float16:
         raise InputError("float16 overflows in training: take --dtype bfloat16 or float32.")
-    tokenizer = Tokenizer(found, config.special_tokens)
     examples = [example for source in sources for example in source]
     sizes = [target_size(example, settings.side or config.defaults.size, config) for example in examples]
     shapes = [Shape.of(example, size, tokenizer, config) for example, size in zip(examples, sizes, strict=True)]
@@ -174,13 +163,9 @@ def _counted(number: float) -> str:
 def _duration(seconds: float) -> str:
     if seconds < 1:
         return f"{seconds * 1000:.0f} ms"
-    return (
-        f"{seconds:.1f} s"
-        if seconds < 120
-        else f"{seconds / 60:.0f} min"
-        if seconds < 7200
-        else f"{seconds / 3600:.1f} h"
-    )
+    if seconds < 120:
+        return f"{seconds:.1f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _free(device: torch.device) -> float:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..config import THINK_GUIDANCE
+
 if TYPE_CHECKING:
     from .record import Record
 
@@ -97,13 +99,12 @@ class Published:
 
 _SAMPLING = {"steps": 50, "shift": 4.0}
 BASE = {"text": 3.0, "image": 1.0}
-THINK = {"text": 4.0, "image": 2.0, "renorm": "text_channel", "interval": (0.7, 1.0)}
-"""The guidance of the published runs, of the base model and of the think variant (rule B29)."""
+"""The guidance of the base model's published runs."""
 DRAWN = Published(42, _SAMPLING, BASE, pictures=4)
 """The base model's text to image: GenEval, DPG-Bench."""
 EDITED = Published(42, _SAMPLING, BASE)
 """The base model's edits: GEdit-Bench, ImgEdit-Bench."""
-THOUGHT_OVER = Published(43, _SAMPLING, THINK, thinks=True)
+THOUGHT_OVER = Published(43, _SAMPLING, THINK_GUIDANCE, thinks=True)
 """The think variant's edits: RISEBench, IntelligentBench."""
 
 

@@ -13,16 +13,17 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from PIL import Image
-
-from ..batch import Renderer, is_done, render
+from ..batch import Renderer, left_over, render
 from ..errors import InputError
+from ..images import grid
 from ..picture_files import image_of, plain_png, write_whole
 from .benchmark import Benchmark, Item, Options, Problem, seeds
 from .parquet import embedded
 from .record import Record
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from ..batch import Row
 
 log = logging.getLogger(__name__)
@@ -48,24 +49,15 @@ class Exporter(Renderer):
             rule = self.model.config.vae_image
             self.model.config = replace(self.model.config, vae_image=replace(rule, min=rule.max))
 
-    def save(self, row: Row, pictures: Sequence[Image.Image], thought: str | None) -> None:
+    def save(self, row: Row, pictures: Sequence[Image], thought: str | None) -> None:
         texts = dict(row["texts"])
         if thought is not None:
             texts[row["thought"]] = thought
         for file, text in texts.items():
             write_whole(Path(file), text.encode("utf-8", "replace"), staging=self.staging, what="a text")
-        drawn = [_grid(pictures, row["columns"])] if row["columns"] else pictures
+        drawn = [grid(pictures, row["columns"])] if row["columns"] else pictures
         for file, picture in zip(row["files"], drawn, strict=True):
             write_whole(Path(file), plain_png(picture), staging=self.staging)
-
-
-def _grid(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
-    """Pictures of one size in rows of so many."""
-    width, height = pictures[0].size
-    grid = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height))
-    for k, picture in enumerate(pictures):
-        grid.paste(picture, (k % columns * width, k // columns * height))
-    return grid
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +123,7 @@ class Export:
 
     def draw(self, rows: Sequence[Row], workers: int = 0, gpus: float = 0.0) -> Iterator[Row]:
         """Draw what is not there, and give each row as it is done; what is refused stands among `problems`."""
-        todo = [row for row in rows if not is_done(row)]
-        for done in render(todo, workers=workers, gpus=gpus, kind=Exporter, **self.arguments):
+        for done in render(left_over(rows), workers=workers, gpus=gpus, kind=Exporter, **self.arguments):
             if done["error"]:
                 self.failed.add(done["id"])
                 self._tell(Problem(f"{done['where']}: not drawn: {done['error']}"))

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import InputError
-from ..texts import reason, shortened
+from ..texts import parse_json, reason, shortened
 from .benchmark import Item, Problem, Rows
 
 _LARGEST = 200_000_000
@@ -157,7 +157,7 @@ def json_lines(file: Path) -> Iterator[Row | Problem]:
         if not line.strip():
             continue
         try:
-            fields = _parsed(decoded(line))
+            fields = parse_json(decoded(line))
         except ValueError as error:
             yield Problem(f"{where}: expected a JSON object in UTF-8, found {reason(error)}; correct the line.")
             continue
@@ -204,13 +204,6 @@ def _unpaired(value: Any) -> Any:
     if isinstance(value, _Pairs):
         return {key: _unpaired(inner) for key, inner in value.pairs}
     return [_unpaired(inner) for inner in value] if isinstance(value, list) else value
-
-
-def _parsed(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except RecursionError:
-        raise ValueError("it nested too deep") from None
 
 
 def find(data: Path, names: Sequence[str], what: str) -> Path:

@@ -192,14 +192,11 @@ def _summed(name: str, pile: _Pile) -> Scores:
     if name == "gedit":
         return Scores(name, _gedit_scores(pile), count)
     means = {column: _mean(values) for column, values in pile.values.items()}
-    overall: dict[str, Callable[[], float]] = {
-        "geneval": lambda: _mean(means.values()),
-        "shapes": lambda: _mean(means.values()),
-        "imgedit": lambda: _mean(means.values()),
-        "wise": lambda: sum(_WISE_WEIGHTS[part] * means[part] for part in _WISE_WEIGHTS),
-    }
-    if name in overall and "overall" not in means and (name != "wise" or means.keys() == _WISE_WEIGHTS.keys()):
-        means["overall"] = overall[name]()
+    if "overall" not in means:
+        if name in ("geneval", "shapes", "imgedit"):
+            means["overall"] = _mean(means.values())
+        elif name == "wise" and means.keys() == _WISE_WEIGHTS.keys():
+            means["overall"] = sum(weight * means[part] for part, weight in _WISE_WEIGHTS.items())
     return Scores(name, means, count)
 
 

@@ -118,13 +118,11 @@ class Encodings:
             raise InputError(f"{example}: {error}") from None
 
     def _reference_latent(self, index: int, place: int) -> Tensor:
-        path, rule = self.examples[index].references[place], self.model.config.vae_image
-
         def picture():
-            image = load_image(path)
-            return resize(image, resized_size(*image.size, rule))
+            image = load_image(self.examples[index].references[place])
+            return resize(image, resized_size(*image.size, self.model.config.vae_image))
 
-        return self._kept_latent(self._file("latent", self._vae, self._digest(path), rule), picture)
+        return self._kept_latent(self._reference_file(index, place), picture)
 
     def _kept_latent(self, file: Path, picture) -> Tensor:
         found = read_tensors(file)
@@ -135,12 +133,12 @@ class Encodings:
         return latent
 
     def _latent_files(self, index: int) -> list[Path]:
-        rule = self.model.config.vae_image
-        references = self.examples[index].references
-        return [
-            self._target_file(index),
-            *(self._file("latent", self._vae, self._digest(path), rule) for path in references),
-        ]
+        places = range(len(self.examples[index].references))
+        return [self._target_file(index), *(self._reference_file(index, place) for place in places)]
+
+    def _reference_file(self, index: int, place: int) -> Path:
+        path = self.examples[index].references[place]
+        return self._file("latent", self._vae, self._digest(path), self.model.config.vae_image)
 
     def _target_file(self, index: int) -> Path:
         example = self.examples[index]

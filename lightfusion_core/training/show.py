@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..images import to_pil
+from ..images import grid, to_pil
 from ..picture_files import load_image
 from ..pipeline import LightFusion
 from .data import Example
@@ -41,17 +41,9 @@ def draw_samples(model: LightFusion, samples: Sequence[Sample], seed: int) -> li
         conditioning = model.encode(sample.text, given)
         latent = model.sample(conditioning, *sample.size, seed=seed + number)
         drawn = to_pil(model.decode(latent)[0])
-        tiles.append((_beside([*(one.resize(drawn.size) for one in given), drawn]), sample.text))
+        row = [*(one.resize(drawn.size) for one in given), drawn]
+        tiles.append((grid(row, len(row)), sample.text))
     return tiles
-
-
-def _beside(pictures: Sequence[Image.Image]) -> Image.Image:
-    page = Image.new("RGB", (sum(one.width for one in pictures), pictures[0].height))
-    left = 0
-    for one in pictures:
-        page.paste(one, (left, 0))
-        left += one.width
-    return page
 
 
 def plot_loss(log: Sequence[tuple[int, float]], path: Path) -> bool:
