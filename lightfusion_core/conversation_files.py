@@ -7,8 +7,6 @@ there.
 from __future__ import annotations
 
 import json
-import os
-import secrets
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeGuard
@@ -18,6 +16,7 @@ from .documents import read_document
 from .errors import InputError, LightFusionError
 from .picture_files import load_image, save_png
 from .texts import parse_json, reason, shortened
+from .unfinished import unfinished
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -166,14 +165,9 @@ def _plain(value: Any) -> Any:
 
 
 def _replace(file: Path, text: str) -> None:
-    temporary = file.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        try:
+        with unfinished(file) as temporary:
             temporary.write_text(text, encoding="utf-8")
-            os.replace(temporary, file)
-        finally:
-            temporary.unlink(missing_ok=True)
     except OSError as error:
         raise InputError(
             f"{file}: expected a place to save to, found: {reason(error)}; choose another folder."

@@ -10,7 +10,6 @@ import io
 import json
 import logging
 import os
-import secrets
 import stat
 import struct
 import zlib
@@ -28,6 +27,7 @@ from .infotext import infotext
 from .modes import to_rgb
 from .stored import Stored
 from .texts import printable, reason
+from .unfinished import unfinished
 
 __all__ = [
     "image_of",
@@ -186,24 +186,15 @@ def write_whole(
     Raises:
         InputError, FileExistsError: see `save_png`.
     """
-    # The name does not grow with the target's, which may be as long as the file system allows.
-    name = f".{secrets.token_hex(8)}.tmp"
     try:
         if path.exists() and not path.is_file():
             # os.replace would put a picture in the place of a device such as /dev/null.
             raise InputError(f"{path}: expected a file name to save to, found a folder or device; add a file name.")
         place = path if give_name is _claim else _behind_links(path)
-        place.parent.mkdir(parents=True, exist_ok=True)
-        temporary = (place.parent if staging is None else staging) / name
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            give_name(temporary, place)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with unfinished(place, staging, give_name) as temporary, open(temporary, "xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
     except _TakenError:
         raise FileExistsError(errno.EEXIST, "this name is taken", str(path)) from None
     except (OSError, ValueError) as error:

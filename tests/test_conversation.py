@@ -323,7 +323,7 @@ def test_a_full_disk_leaves_the_folder_as_it_was(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("lightfusion_core.conversation_files.os.replace", full)
+    monkeypatch.setattr("lightfusion_core.unfinished.os.replace", full)
     with pytest.raises(InputError, match="No space left"):
         talk.save(folder)
     assert (folder / LIST).read_bytes() == before

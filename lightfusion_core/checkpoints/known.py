@@ -10,10 +10,11 @@ import contextlib
 import json
 import os
 import sys
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+from ..unfinished import unfinished
 
 
 def known(files: Iterable[Path], fact: str) -> Any:
@@ -79,12 +80,5 @@ def _read() -> dict[str, Any]:
 
 def _write(table: dict[str, Any]) -> None:
     file = _table_file()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=file.parent, suffix=".partial")
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
-            json.dump(table, stream)
-        os.replace(name, file)
-    except BaseException:
-        os.unlink(name)
-        raise
+    with unfinished(file) as temporary:
+        temporary.write_text(json.dumps(table), encoding="utf-8")

@@ -7,8 +7,6 @@ the published run; thoughts are in the record.
 
 from __future__ import annotations
 
-import os
-import secrets
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shlex import quote
@@ -16,6 +14,7 @@ from typing import Any
 
 from ..errors import InputError
 from ..texts import reason
+from ..unfinished import unfinished
 from .benchmark import THOUGHT_OVER, Benchmark, Embedded, Item, Judging, Options, Problem, Rows
 from .parquet import batches, bytes_of, opened, parquet, parquet_files, rows
 from .reading import Row, each
@@ -56,14 +55,9 @@ def finish(out: Path, record: Record, items: Sequence[Item]) -> None:
     Raises:
         InputError: it cannot be written.
     """
-    unfinished = record.staging / f".{secrets.token_hex(8)}.tmp"
     try:
-        unfinished.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _write(unfinished, out, items)
-            os.replace(unfinished, out / RESULTS)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with unfinished(out / RESULTS, record.staging) as file:
+            _write(file, out, items)
     except (OSError, ValueError) as error:  # ValueError: files whose columns differ
         raise InputError(
             f"{out / RESULTS}: expected to save it, found: {reason(error)}; free some space, or get the data again."

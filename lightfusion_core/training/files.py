@@ -1,9 +1,8 @@
-"""Files that appear whole or not at all."""
+"""A training's files: each appears whole or not at all."""
 
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from ..errors import InputError
 from ..texts import first_line
+from ..unfinished import unfinished
 
 
 def write_whole(path: Path, write: Callable[[Path], object]) -> None:
@@ -21,23 +21,19 @@ def write_whole(path: Path, write: Callable[[Path], object]) -> None:
     Raises:
         InputError: the disk is full, or may not be written; what was there before is still there.
     """
-    part = path.with_name(f".{secrets.token_hex(8)}.tmp")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.touch()
-        mode = part.stat().st_mode  # as this person's files have it: safetensors makes files for their owner alone
-        write(part)
-        part.chmod(mode)
-        with part.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        os.replace(part, path)
+        with unfinished(path) as part:
+            part.touch()
+            mode = part.stat().st_mode  # as this person's files have it: safetensors makes files for their owner alone
+            write(part)
+            part.chmod(mode)
+            with part.open("rb+") as stream:
+                os.fsync(stream.fileno())
     except (OSError, SafetensorError) as error:
         raise InputError(
             f"{path}: it cannot be written ({first_line(error)}); free some space, or choose another folder. What was "
             "there before is as it was."
         ) from None
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None) -> None:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import secrets
+from pathlib import Path
 
 import folder_paths
 from PIL import Image
@@ -11,21 +10,14 @@ from PIL import Image
 from ...lightfusion_core.errors import InputError
 from ...lightfusion_core.picture_files import load_image
 from ...lightfusion_core.understanding.history import name_of
+from ...lightfusion_core.unfinished import unfinished
 
 
 def keep(name: str, picture: Image.Image) -> None:
     """Write an RGB picture under its name, whole or not at all."""
-    path = _path(name)
-    if find(name) is not None:
-        return
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    temporary = f"{path}.{secrets.token_hex(8)}.tmp"
-    try:
-        picture.save(temporary, format="PNG", compress_level=1)
-        os.replace(temporary, path)
-    finally:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
+    if find(name) is None:
+        with unfinished(_path(name)) as temporary:
+            picture.save(temporary, format="PNG", compress_level=1)
 
 
 def find(name: str) -> Image.Image | None:
@@ -37,5 +29,5 @@ def find(name: str) -> Image.Image | None:
     return picture if name_of(picture) == name else None
 
 
-def _path(name: str) -> str:
-    return os.path.join(folder_paths.get_temp_directory(), f"lightfusion_seen_{name}.png")
+def _path(name: str) -> Path:
+    return Path(folder_paths.get_temp_directory(), f"lightfusion_seen_{name}.png")

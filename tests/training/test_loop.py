@@ -195,7 +195,7 @@ def test_ctrl_c_in_a_write_leaves_what_was_there(
         replaced(source, target)
 
     training = begin(steps=6)
-    monkeypatch.setattr(files.os, "replace", interrupted)
+    monkeypatch.setattr(os, "replace", interrupted)
     with pytest.raises(KeyboardInterrupt):
         training.run()
     monkeypatch.undo()
