@@ -50,8 +50,17 @@ OUTPUTS = (
     *("readonly/a.png", "plain.png/a.png", "folder.png", "fifo.png", "/dev/full", "/dev/null", "/dev/stdout", ".png"),
     *(f"{LONG}.png", f"{LONG[:250]}.png", "ü\u202e.png", "~/a.png", "~none-such/a.png", "", ".", "\0.png", "-o.png"),
 )
-KINDS = ("generate", "edit", "ask", "inspect", "convert", "chat", "demo", "bench step", "bench shapes", "plan")
-_WEIGHTS = (24, 24, 14, 10, 12, 8, 2, 2, 2, 2)
+SOURCES = ("lessons", "pairs", "lessons/")
+NO_SOURCES = (*FOLDERS, "lonely", "uneven", "empty", LONG, "~nobody", "model", "")
+PROMPTS = ("prompts", "prompts/evaluation_metadata.jsonl")
+NO_PROMPTS = (*FOLDERS, "wrong", "wrong/evaluation_metadata.jsonl", "empty", LONG, "~nobody", "model", "")
+RESULTS = ("results.jsonl",)
+NO_RESULTS = ("wrong/evaluation_metadata.jsonl", "plain.png", "page.png", "nowhere", "shut", "empty", "/dev/null", "")
+KINDS = (
+    *("generate", "edit", "ask", "inspect", "convert", "chat", "demo", "bench step", "bench shapes", "plan"),
+    *("train", "evaluate geneval", "evaluate table"),
+)
+_WEIGHTS = (24, 24, 14, 10, 12, 8, 2, 2, 2, 2, 8, 8, 4)
 _CHAT = (
     *("a red star", "make it blue", "what is it?", "/help", "/undo", "/draw a star", "/edit make it red", "/ask what?"),
     *("/open nowhere", "/open shut", "/save", "/seed x", "/seed 3", "/unknown", "/", "", "\x1b[2J", "a" * 3000),
@@ -99,8 +108,28 @@ def furnish(folder: Path, model: Path) -> None:
     config = json.loads((model / "config.json").read_bytes())
     config.setdefault("vae_config", {})["std"] = [0.0] * 48
     (folder / "nan" / "config.json").write_text(json.dumps(config))
+    _furnish_data(folder, plain)
     (folder / "shut").chmod(0)
     (folder / "readonly").chmod(stat.S_IRUSR | stat.S_IXUSR)
+
+
+def _furnish_data(folder: Path, plain: Image.Image) -> None:
+    """What a training and an evaluation read, sound and not."""
+    sides = (f"{pairs}/{side}" for pairs in ("pairs", "uneven") for side in ("before", "after"))
+    for name in ("lessons", "lonely", "prompts", "wrong", *sides):
+        (folder / name).mkdir(parents=True)
+    plain.save(folder / "lessons" / "1.png")
+    (folder / "lessons" / "1.txt").write_text("a red star")
+    plain.save(folder / "lonely" / "1.png")
+    for pairs, after in (("pairs", plain), ("uneven", plain.resize((50, 60)))):
+        plain.save(folder / pairs / "before" / "1.png")
+        after.save(folder / pairs / "after" / "1.png")
+        (folder / pairs / "instruction.txt").write_text("make it blue")
+    one = {"tag": "single_object", "include": [{"class": "bench", "count": 1}], "prompt": "a photo of a bench"}
+    (folder / "prompts" / "evaluation_metadata.jsonl").write_text(json.dumps(one) + "\n")
+    (folder / "wrong" / "evaluation_metadata.jsonl").write_bytes(b'{"prompt": 3}\n{"tag"\n\xff\xfe\n[]\n')
+    judged = one | {"filename": "00000/samples/0000.png", "correct": True, "reason": "", "metadata": json.dumps(one)}
+    (folder / "results.jsonl").write_text(json.dumps(judged) + "\n")
 
 
 @cache
@@ -154,6 +183,10 @@ def _positional(draw: Random, kind: str, action: argparse.Action, model: Path, o
         return [_pick(draw, ("new", "new/deep"), (*FOLDERS, "model", "link", str(model), LONG, ""), oddity)]
     if action.dest == "folder":
         return [_pick(draw, ("new", "new/deep"), (*FOLDERS, LONG, "model"), oddity)] if draw.random() < 0.7 else []
+    if action.dest == "data":
+        return [_pick(draw, SOURCES, NO_SOURCES, oddity) for _ in range(draw.choice((1, 1, 2)))]
+    if action.dest == "results":
+        return [_pick(draw, RESULTS, NO_RESULTS, oddity)]
     if action.dest == "image":
         count = draw.randrange(3) if kind == "ask" else 1
         return [_pick(draw, PICTURES, NO_PICTURES, oddity) for _ in range(count)]
@@ -164,7 +197,7 @@ def _option(draw: Random, action: argparse.Action, model: Path, oddity: float) -
     flag = draw.choice(action.option_strings)
     if action.nargs == 0:
         return [flag]
-    count = action.nargs if isinstance(action.nargs, int) else 1
+    count = action.nargs if isinstance(action.nargs, int) else draw.choice((1, 2, 3)) if action.nargs == "+" else 1
     values = [_value(draw, action, model, oddity) for _ in range(count)]
     return [f"{flag}={values[0]}"] if count == 1 and flag[:2] == "--" and draw.random() < 0.5 else [flag, *values]
 
@@ -177,6 +210,15 @@ _VALUES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "device": (("cpu",), ("cuda", "cuda:7", "mps", "hpu", "meta", "abacus", "", "cpu:3", "CPU")),
     **dict.fromkeys(("mask", "reference"), (PICTURES, NO_PICTURES)),
     **dict.fromkeys(("output", "changed"), (OUTPUTS[:2], OUTPUTS)),
+    "data": (PROMPTS, NO_PROMPTS),
+    "out": (("new", "new/deep"), (*FOLDERS, LONG, "model", "")),
+    **dict.fromkeys(("limit", "pictures", "rank", "at_once", "save_every"), (("1", "2"), (*FEW, *NO_NUMBERS))),
+    "shard": (("0/1", "1/2"), ("2/2", "-1/2", "0/0", "1", "/", "a/b", "", "0/2/3")),
+    "workers": (("0",), ("-1", "x", "1.5", "")),
+    "encodings": (("kept",), (*FOLDERS, LONG)),
+    "csv": (("a.csv",), ("shut/a.csv", "folder", "/dev/full", f"{LONG}.csv", "plain.png/a", "")),
+    **dict.fromkeys(("sample_every",), (("0",), (*FEW[-3:], *NO_NUMBERS))),
+    "lora": (("nowhere",), (*NO_PICTURES, "model", "results.jsonl")),
     "json": (("a.json",), ("shut/a.json", "folder", "/dev/full", f"{LONG}.json", "plain.png/a", "")),
     "solver": (("unipc", "dpm++", "euler", "heun"), ("magic", "", "UNIPC")),
     "renorm": (("none", "global", "channel", "text_channel"), ("magic", "", "UNIPC")),
@@ -201,6 +243,11 @@ def _needed(draw: Random, kind: str, known: set[str], line: Sequence[str], model
         "--model": (str(model),) if "model" in known else (),
         "--device": ("cpu",) if "device" in known else (),
         "--max-tokens": ("4",) if "max_tokens" in known else (),
+        "--data": ("prompts",) if kind == "evaluate geneval" else (),
+        "--out": ("new",) if kind == "evaluate geneval" else (),
+        "--output": ("new",) if kind == "train" else (),
+        "--sample-every": ("0",) if kind == "train" else (),
+        "--steps": ("1",) if kind in ("train", "evaluate geneval") else (),
         "--count": ("1",) if "count" in known else (),
         "--rounds": ("1",) if "rounds" in known else (),
         "--preset": ("tiny",) if kind == "bench step" else (),

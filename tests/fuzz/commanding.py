@@ -86,7 +86,7 @@ class Commander:
         new = _files(place) - before
         if left := [name for name in new if any(part[:1] == "." for part in name.split("/")) and name[-4:] != ".png"]:
             wrong.append(f"leaves {left}")
-        if code != 0 and new and kind not in ("chat", "bench step", "bench shapes"):
+        if code != 0 and new and kind not in _GO_ON:
             wrong.append(f"ends with {code} and leaves {sorted(new)}")
         if code == 0 and kind in ("generate", "edit"):
             wrong += _faults_of_pictures(line, out, place)
@@ -116,6 +116,8 @@ class Commander:
         return (None if status is None else os.waitstatus_to_exitcode(status)), out, err
 
 
+_GO_ON = ("chat", "bench step", "bench shapes", "train", "evaluate geneval")
+"""What keeps of its work what was done when it ended."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_TRUNC
 
 
