@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import random
 from dataclasses import replace
 from pathlib import Path
@@ -106,23 +108,41 @@ def _stroke(thing: Thing) -> NDArray[np.float32]:
     return alpha * (1 - np.clip(ndimage.distance_transform_edt(alpha > 0.5) - RIM, 0, 1)).astype(np.float32)
 
 
-def lesson_scene(rng: random.Random, shape: str | None = None) -> Scene:
-    """One large thing on a plain background; of any shape that is outlined where none is named."""
+def lesson_scene(rng: random.Random) -> Scene:
+    """One large thing that can be outlined, on a plain background."""
     (thing,) = random_things(rng, 1)
-    things = (replace(thing, shape=shape or rng.choice(OUTLINED), size="large"),)
+    things = (replace(thing, shape=rng.choice(OUTLINED), size="large"),)
     return Scene(scatter(rng, things), rng.choice(PLAIN))
 
 
 def write_outlines(folder: Path, count: int = 20) -> None:
-    """So many pairs of a scene and its outlines, one instruction for all, and all shapes and backgrounds in turn."""
+    """So many pairs of a scene and its outlines, one instruction for all.
+
+    A pair shows two things, so that twenty show the change forty times, at places all over the picture; the colours
+    come in turn. A third is on black, which is the hardest: it is as far from the other backgrounds as can be.
+    """
     rng = random.Random(11)
+    colors = itertools.cycle(COLORS)
+    pale = itertools.cycle(background for background in PLAIN if background.first != "black")
     for side in ("before", "after"):
         (folder / side).mkdir(parents=True)
     for k in range(count):
-        scene = replace(lesson_scene(rng, OUTLINED[k % len(OUTLINED)]), background=PLAIN[k % len(PLAIN)])
+        things = [
+            Thing(shape, next(colors), "large", x, y)
+            for shape, (x, y) in zip(rng.sample(OUTLINED, 2), _two_places(rng), strict=True)
+        ]
+        scene = Scene(tuple(things), Background(first="black") if k % 3 == 0 else next(pale))
         Image.fromarray(render(scene, SIDE)).save(folder / "before" / f"{k}.png")
         Image.fromarray(outlined(scene)).save(folder / "after" / f"{k}.png")
     (folder / "instruction.txt").write_text("outline it")
+
+
+def _two_places(rng: random.Random) -> list[tuple[float, float]]:
+    """Where two large things do not touch."""
+    while True:
+        places = [(rng.uniform(0.24, 0.76), rng.uniform(0.24, 0.76)) for _ in range(2)]
+        if math.dist(*places) > 0.49:
+            return places
 
 
 def is_outlined(scene: Scene, picture: Picture) -> bool:

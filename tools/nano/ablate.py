@@ -1,7 +1,11 @@
-"""The paper's ablations on nano: references through the ViT alone, the VAE alone or both; timestep shift 1, 2 or 4.
+"""The paper's ablations on nano: references through the ViT alone, the VAE alone or both; timestep shift 1, 2 or 4; and
+deep fusion against the last layer's states alone.
 
-One seed each, a tenth of the steps of a whole training. Prints a table for the README and leaves curves.
+As the large model's fusion was trained, every variant begins with a diffusion tower that can draw, nano's own, and with
+fusion layers that know nothing. One seed each. Prints a table for the docs and leaves curves; a variant that is done
+already is drawn from again.
 
+    python -m tools.nano.unpack
     python -m tools.nano.ablate
 """
 
@@ -10,6 +14,10 @@ from __future__ import annotations
 import argparse
 import math
 from argparse import Namespace
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
 
 from lightfusion_core.sampling.guidance import Guidance
 from lightfusion_core.sampling.loop import Sampling
@@ -18,28 +26,48 @@ from lightfusion_core.shapes.samples import GENEVAL
 
 from .drawings import Drawings
 from .evaluate import Many, trained
-from .model import RUNS
-from .train_generation import BATCH, PICTURES, PLAN, PROMPTS_FIRST, RATE, store, train
-from .training import plot
-
-BOTH = ("vit", "vae")
-VARIANTS: dict[str, tuple[tuple[str, ...], float]] = {
-    "ViT and VAE, shift 4": (BOTH, 4.0),
-    "ViT alone": (("vit",), 4.0),
-    "VAE alone": (("vae",), 4.0),
-    "shift 2": (BOTH, 2.0),
-    "shift 1": (BOTH, 1.0),
-}
-"""The sides through which references are shown, and the shift, of every variant."""
+from .flow import new_generation
+from .model import RUNS, nano_config, read_vae_config
+from .train_generation import CHECKPOINT, PICTURES, PROMPTS_FIRST, store, train
+from .training import begin, plot
 
 FOLDER = RUNS / "ablations"
 
 
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What one training does.
+
+    sides: through which references are shown. shift: of the noise levels. deep: see `Requests`.
+    """
+
+    sides: tuple[str, ...] = ("vit", "vae")
+    shift: float = 4.0
+    deep: bool = True
+
+
+VARIANTS = {
+    "as published": Variant(),
+    "ViT alone": Variant(sides=("vit",)),
+    "VAE alone": Variant(sides=("vae",)),
+    "shift 2": Variant(shift=2.0),
+    "shift 1": Variant(shift=1.0),
+    "last layer alone": Variant(deep=False),
+}
+
+
+def begun() -> dict[str, torch.Tensor]:
+    """The weights that every variant begins with."""
+    weights: dict[str, torch.Tensor] = torch.load(CHECKPOINT, weights_only=True, map_location="cpu")["mean"]
+    fresh = new_generation(nano_config(read_vae_config())).state_dict()
+    return {name: fresh[name] if name.startswith("mm_attn_layers.") else tensor for name, tensor in weights.items()}
+
+
 def examine(name: str, drawings: Drawings, seed: int, count: int) -> Report:
     """The scores of a trained variant, drawn as it was trained."""
-    sides, shift = VARIANTS[name]
-    artist = Many(drawings.requests, trained(FOLDER / f"{_file(name)}.pt"), Guidance(), sides)
-    artist.sampling = Sampling(artist.sampling.steps, shift)
+    variant = VARIANTS[name]
+    artist = Many(drawings.requests, trained(_file(name)), Guidance(), variant.sides)
+    artist.sampling = Sampling(artist.sampling.steps, variant.shift)
     artist.tasks = ("generate", "edit")  # the understanding side is the same in all
     return run(artist, seed, count, lambda phase: None, lambda: None, ("text_to_image", "editing", "questions"))
 
@@ -56,15 +84,15 @@ def row(name: str, report: Report) -> str:
     return " | ".join(["", name, *(f"{value:.3f}" for value in cells), ""]).strip()
 
 
-def _file(name: str) -> str:
-    return name.lower().replace(", ", "_").replace(" ", "_")
+def _file(name: str) -> Path:
+    return FOLDER / f"{name.lower().replace(' ', '_')}.pt"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=PLAN // 10)
-    parser.add_argument("--batch", type=int, default=BATCH)
-    parser.add_argument("--rate", type=float, default=RATE)
+    parser.add_argument("--steps", type=int, default=500)
+    parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--pictures", type=int, default=PICTURES)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--count", type=int, default=100, help="requests of each kind (default: %(default)s)")
@@ -74,12 +102,15 @@ def main() -> None:
     drawings = store(chosen)
     logs, rows = {}, []
     for name in chosen.only:
-        sides, shift = VARIANTS[name]
+        variant = VARIANTS[name]
         print(name, flush=True)
         settings = Namespace(
-            **vars(chosen), plan=chosen.steps, minutes=math.inf, prompts_first=PROMPTS_FIRST, shift=shift
+            **vars(chosen), plan=chosen.steps, minutes=math.inf, prompts_first=PROMPTS_FIRST, shift=variant.shift
         )
-        logs[name] = train(FOLDER / f"{_file(name)}.pt", drawings, settings, sides).log
+        if not _file(name).exists():
+            begin(_file(name), begun())
+        drawings.requests.deep = variant.deep
+        logs[name] = train(_file(name), drawings, settings, variant.sides).log
         rows.append(row(name, examine(name, drawings, chosen.seed, chosen.count)))
         print(rows[-1], flush=True)
     plot(FOLDER / "curves.png", logs)

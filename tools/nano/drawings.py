@@ -213,9 +213,14 @@ def _beyond(rng: random.Random, worn: bool) -> Request:
 
 
 class Requests:
-    """Drawing contexts for the frozen towers' inputs."""
+    """Drawing contexts for the frozen towers' inputs.
+
+    Attributes:
+        deep: every fusion layer reads the VLM layer beside it, as the paper has it; else all read the last one.
+    """
 
     def __init__(self, tokenizer: Tokenizer, vlm: UnderstandingTower) -> None:
+        self.deep = True
         self.tokenizer, self.vlm, config = tokenizer, vlm.to(DEVICE), vlm.config
         side = round(SIZE / config.vit_image.stride)
         self.vit_grid, self.grid = (side, side), (SIZE // config.token_size,) * 2
@@ -247,7 +252,10 @@ class Requests:
                 row.text(self.tokenizer.segment(text))
             rows.append(row)
         every = [one for seen in features for one in seen]
-        return Context(self.vlm, rows, torch.stack(every) if every else None, latents, grid or self.grid)
+        context = Context(self.vlm, rows, torch.stack(every) if every else None, latents, grid or self.grid)
+        if not self.deep:
+            context.states = context.states[-1:] * len(context.states)
+        return context
 
 
 class Drawings:
