@@ -47,15 +47,6 @@ MAX_ASPECT = 16
 # Sizing
 
 
-def grid(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
-    """Pictures of one size, edge to edge in rows of so many."""
-    width, height = pictures[0].size
-    page = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height))
-    for k, picture in enumerate(pictures):
-        page.paste(picture, (k % columns * width, k // columns * height))
-    return page
-
-
 def fit_size(width: int, height: int, config: ModelConfig) -> tuple[int, int]:
     """The size of a picture to draw rounded to the model's multiple, said in the log where it changes.
 
@@ -137,6 +128,18 @@ def _scaled(width: int, height: int, scale: float, stride: int) -> tuple[int, in
 def resize(image: Image.Image, size: tuple[int, int]) -> Image.Image:
     """`image` as RGB in exactly `size` (width, height), PIL bicubic; call it on the original only."""
     return to_rgb(image).resize(size, Image.Resampling.BICUBIC)
+
+
+# Several beside each other
+
+
+def grid(pictures: Sequence[Image.Image], columns: int) -> Image.Image:
+    """Pictures of one size, edge to edge in rows of so many."""
+    width, height = pictures[0].size
+    page = Image.new("RGB", (columns * width, -(-len(pictures) // columns) * height))
+    for k, picture in enumerate(pictures):
+        page.paste(picture, (k % columns * width, k // columns * height))
+    return page
 
 
 # Tensors

@@ -197,7 +197,8 @@ def _option(draw: Random, action: argparse.Action, model: Path, oddity: float) -
     flag = draw.choice(action.option_strings)
     if action.nargs == 0:
         return [flag]
-    count = action.nargs if isinstance(action.nargs, int) else draw.choice((1, 2, 3)) if action.nargs == "+" else 1
+    several = draw.choice((1, 2, 3)) if action.nargs == "+" else 1
+    count = action.nargs if isinstance(action.nargs, int) else several
     values = [_value(draw, action, model, oddity) for _ in range(count)]
     return [f"{flag}={values[0]}"] if count == 1 and flag[:2] == "--" and draw.random() < 0.5 else [flag, *values]
 
@@ -213,11 +214,11 @@ _VALUES: dict[str, tuple[Sequence[str], Sequence[str]]] = {
     "data": (PROMPTS, NO_PROMPTS),
     "out": (("new", "new/deep"), (*FOLDERS, LONG, "model", "")),
     **dict.fromkeys(("limit", "pictures", "rank", "at_once", "save_every"), (("1", "2"), (*FEW, *NO_NUMBERS))),
-    "shard": (("0/1", "1/2"), ("2/2", "-1/2", "0/0", "1", "/", "a/b", "", "0/2/3")),
+    "shard": (("1/1", "1/2"), ("0/1", "-1/2", "0/0", "1", "/", "a/b", "", "0/2/3")),
     "workers": (("0",), ("-1", "x", "1.5", "")),
     "encodings": (("kept",), (*FOLDERS, LONG)),
     "csv": (("a.csv",), ("shut/a.csv", "folder", "/dev/full", f"{LONG}.csv", "plain.png/a", "")),
-    **dict.fromkeys(("sample_every",), (("0",), (*FEW[-3:], *NO_NUMBERS))),
+    "sample_every": (("0",), (*FEW[-3:], *NO_NUMBERS)),
     "lora": (("nowhere",), (*NO_PICTURES, "model", "results.jsonl")),
     "json": (("a.json",), ("shut/a.json", "folder", "/dev/full", f"{LONG}.json", "plain.png/a", "")),
     "solver": (("unipc", "dpm++", "euler", "heun"), ("magic", "", "UNIPC")),

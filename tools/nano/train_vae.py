@@ -28,6 +28,7 @@ from torch import Tensor
 
 from lightfusion_core.config import VAEConfig
 from lightfusion_core.generation.vae import build_autoencoder
+from lightfusion_core.unfinished import unfinished
 
 from .model import DEVICE
 from .muon import Muon
@@ -205,8 +206,8 @@ def train(arguments: argparse.Namespace) -> None:
                 "step": step + 1,
                 "curve": curve,
             }
-            torch.save(state, folder / "checkpoint.tmp")
-            (folder / "checkpoint.tmp").replace(folder / "checkpoint.pt")
+            with unfinished(folder / "checkpoint.pt") as part:
+                torch.save(state, part)
             save_sheet(vae, folder / "sheet.png")
             if curve:
                 save_curve(curve, folder / "curve.png")

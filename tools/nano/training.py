@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from lightfusion_core.unfinished import unfinished
+
 from .model import DEVICE
 from .team import Team
 
@@ -162,9 +164,8 @@ def begin(checkpoint: Path, weights: Mapping[str, Tensor]) -> None:
 
 def _write(checkpoint: Path, state: Mapping[str, object]) -> None:
     """Whole or not at all."""
-    part = checkpoint.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(checkpoint)
+    with unfinished(checkpoint) as part:
+        torch.save(state, part)
 
 
 def plot(path: Path, logs: dict[str, list[tuple[int, dict[str, float]]]]) -> None:
