@@ -152,6 +152,11 @@ RELATED = Wording(
         "{b} with {a} {its} and {c} {its2}",
         "{a} is {rel} {b} and {c} is {rel2} the {b2}",
         "{a} {rel} {b}, and {rel2} the {b2} there is {c}",
+        "{b}; {rel} it {a}, {rel2} it {c}",
+        "{b} and {a} {rel} it and {c} {rel2} it",
+        "{b}. {a} is {rel} it, {c} is {rel2} it",
+        "{b} that has {a} {rel} it and {c} {rel2} it",
+        "{b}, with {a} {rel} the {b2} and {c} {rel2} the {b2}",
     ),
     held=("{a} {rel} {b} and {c} {rel2} the {b2}", "{b}, {a} {rel} it and {c} {rel2} it"),
 )
