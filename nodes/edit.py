@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .encode import IMAGES, PROMPT, image_inputs, thinking_inputs
+from .encode import IMAGES, PROMPT, image_inputs, more_image_inputs, thinking_inputs
 from .fitting import COUNTING, SAME, mask_input, part_inputs, size_input
 from .sampling import DENOISE, SHIFT, STEPS, cache_input, guidance_inputs, solver_input
 from .schema import advanced, prompt_input, schema
@@ -79,6 +79,7 @@ class LightFusionEdit(io.ComfyNode):
                 *map(advanced, part_inputs()),
                 *setting_inputs(),
                 *thinking_inputs(),
+                *more_image_inputs(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image"),
@@ -112,6 +113,7 @@ class LightFusionEdits(io.ComfyNode):
                 *edit_inputs(prompt_input("instructions", tooltip="One edit a line. Empty lines are passed over.")),
                 advanced(part_inputs()[0]),
                 *setting_inputs(),
+                *more_image_inputs(),
             ],
             outputs=[
                 io.Image.Output("image", display_name="image", tooltip="After the last line."),

@@ -8,16 +8,25 @@ from typing import Any
 from comfy_api.latest import io
 
 from ..lightfusion_core.config import NEGATIVE_PROMPT
-from .schema import advanced, prompt_input, schema
+from .schema import advanced, growing_images, prompt_input, schema
 
 PROMPT = "Brackets in it give no weights; {a|b} takes one of both by chance."
 IMAGES = ("image_1", "image_2", "image_3", "image_4")
+MORE_IMAGES, MORE = "more_images", tuple(f"image_{number}" for number in range(5, 17))
+"""The list that grows behind them, and its sockets."""
 
 
 def image_inputs(names: tuple[str, ...] = IMAGES) -> list[io.Input]:
     """Sockets for references."""
     tooltip = "A reference; the frames of a batch are further references, in order."
     return [io.Image.Input(name, optional=True, tooltip=tooltip) for name in names]
+
+
+def more_image_inputs() -> list[io.Input]:
+    """Further sockets for references, one more with each that is wired, on the hosts that can."""
+    return growing_images(
+        MORE_IMAGES, MORE, tooltip="References behind image_4: each one that is wired makes room for another."
+    )
 
 
 def thinking_inputs() -> list[io.Input]:
@@ -35,7 +44,8 @@ def thinking_inputs() -> list[io.Input]:
 
 def given_images(images: Mapping[str, Any]) -> list[Any]:
     """The IMAGE batches of the sockets that are wired, in order."""
-    return [images[name] for name in IMAGES if images.get(name) is not None]
+    images = {**images, **(images.get(MORE_IMAGES) or {})}
+    return [images[name] for name in (*IMAGES, *MORE) if images.get(name) is not None]
 
 
 class LightFusionEncode(io.ComfyNode):
@@ -74,6 +84,7 @@ class LightFusionEncode(io.ComfyNode):
                     tooltip="With a width and a height of 0: a picture of so many pixels, in the last reference's "
                     "proportions, else square. 1 is 1024x1024; 0 leaves it to the model.",
                 )),
+                *more_image_inputs(),
             ],
             outputs=[
                 io.Conditioning.Output("positive", display_name="positive"),

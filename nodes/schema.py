@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -16,6 +17,15 @@ def schema(*, search_aliases: list[str], **definition: Any) -> io.Schema:
     if "search_aliases" in _KNOWN:
         definition["search_aliases"] = search_aliases
     return io.Schema(**definition)
+
+
+def growing_images(name: str, names: Sequence[str], *, tooltip: str) -> list[io.Input]:
+    """Sockets for pictures that come one by one as they are wired, where the host has lists that grow; else none. The
+    node is given them as one dictionary, by their names."""
+    if not hasattr(io, "Autogrow"):
+        return []
+    template = io.Autogrow.TemplateNames(io.Image.Input("image", optional=True), names=list(names), min=0)
+    return [io.Autogrow.Input(name, template=template, optional=True, tooltip=tooltip)]
 
 
 def prompt_input(name: str, default: str = "", *, tooltip: str | None = None, optional: bool = False) -> io.Input:

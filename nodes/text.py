@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from comfy_api.latest import io
 
-from .encode import given_images, image_inputs
+from .encode import given_images, image_inputs, more_image_inputs
 from .schema import advanced, prompt_input, schema
 
 AUTOMATIC = "automatic"
@@ -56,6 +56,7 @@ class LightFusionAsk(io.ComfyNode):
                     tooltip="What was said before, as another Ask gives it: the question goes on from there, in the "
                     "manner chat. A picture that it has shown is not read again.",
                 ),
+                *more_image_inputs(),
             ],
             outputs=[
                 io.String.Output("answer", display_name="answer"),
@@ -105,6 +106,7 @@ class LightFusionThink(io.ComfyNode):
                 *decoding_inputs(2048, 0.0),
                 io.Vae.Input("vae", optional=True, tooltip="Needed with pictures in the mode think."),
                 *image_inputs(),
+                *more_image_inputs(),
             ],
             outputs=[
                 io.String.Output("prompt_out", display_name="prompt"),

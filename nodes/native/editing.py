@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from comfy.cli_args import args
@@ -18,13 +18,14 @@ from ...lightfusion_core.errors import DependencyError, InputError
 from ...lightfusion_core.framing import Part
 from ...lightfusion_core.images import resized_size
 from ...lightfusion_core.sampling.guidance import Guidance
+from ..encode import IMAGES, MORE_IMAGES
 from ..fitting import EDGES, OWN_SIZE, SAME
 from .encoding import check_clip
 from .fitting import config_of, given_mask, parts_of, size_rule
 from .guiding import check_model
 
 Link = list[Any]
-_SHARED = ("image_2", "image_3", "image_4")
+_SHARED = IMAGES[1:]
 
 
 def expanded(build: Callable[..., tuple[Any, ...]], hidden: Any, values: Mapping[str, Any]) -> io.NodeOutput:
@@ -60,11 +61,25 @@ def _links_or_values(dynprompt: DynamicPrompt, node: str, values: Mapping[str, A
     its place.
     """
     inputs = dynprompt.get_node(node)["inputs"]
+    values = {key: value for name, given in values.items() for key, value in _listed(name, given)}
     return {
         name: value if is_link(inputs[name]) and _carries_list(dynprompt, inputs[name]) else inputs[name]
         for name, value in values.items()
         if value is not None
     }
+
+
+def _listed(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """An input, or the inputs of a list that grows, by their names in the prompt."""
+    if isinstance(value, Mapping) and name == MORE_IMAGES:
+        yield from ((f"{name}.{key}", item) for key, item in value.items())
+    else:
+        yield name, value
+
+
+def _is_shared(name: str) -> bool:
+    """Whether an input is a reference that all frames have in common."""
+    return name in _SHARED or name.startswith(f"{MORE_IMAGES}.")
 
 
 def _carries_list(dynprompt: DynamicPrompt, link: Link) -> bool:
@@ -119,7 +134,7 @@ def edit(inputs: Mapping[str, Any], values: Mapping[str, Any]) -> tuple[dict[str
         conditioning = graph.node(
             "LightFusionEncode", clip=inputs["clip"], vae=inputs["vae"], prompt=inputs["instruction"],
             negative_prompt=negative, width=width, height=height, batch_size=1, image_1=image, **texts,
-            **{name: inputs[name] for name in _SHARED if name in inputs},
+            **{name: given for name, given in inputs.items() if _is_shared(name)},
         )  # fmt: skip
         drawn.append(_sampler(graph, inputs, values, conditioning, latent, config.defaults).out(0))
     latents = _joined(graph, "LatentBatch", "samples", drawn)

@@ -92,6 +92,31 @@ def test_edit_shows_before_and_after_and_does_so_again_out_of_the_history(editor
     assert pictures(editor, edit)
 
 
+def test_pictures_find_room_as_they_are_wired(editor: Editor) -> None:
+    """In a node that is new, and in one of a file that was made before there was a list; and what was wired is in what
+    is run."""
+    workflow = load(editor, "instruction_edit")
+    (edit,), (picture, *_) = editor.ids("LightFusionEdit"), editor.ids("VAEDecode")
+    nodes, places = [editor.add("LightFusionEncode"), edit], [f"more_images.image_{number}" for number in (5, 6, 7)]
+    if not _places(editor, edit):
+        pytest.skip("this host has no inputs that come as they are wired")
+    for node in nodes:
+        assert _places(editor, node) == places[:1]
+        for place in places[:2]:
+            editor.connect(picture, 0, node, place)
+            editor.rest(0.2)
+        assert _places(editor, node) == places
+    run = editor.prompt()[str(edit)]["inputs"]
+    assert [name for name in run if name.startswith("more_images")] == places[:2]
+    editor.load(workflow)
+
+
+def _places(editor: Editor, node: int) -> list[str]:
+    """The sockets of a node's list that grows, free ones too."""
+    names = editor.page.run("app.graph.getNodeById(id).inputs.map((input) => input.name)", id=node)
+    return [name for name in names if name.startswith("more_images")]
+
+
 def pictures(editor: Editor, node: int) -> bool:
     """Whether both pictures are there."""
     script = """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from tools.comfyui import PACK_NAME
 
 SNAPSHOT = Path(__file__).with_name("object_info.json")
 RECORD = "python -m tests.comfy.record"
+GROWING = "COMFY_AUTOGROW_V3"
 _MODULE = f"custom_nodes.{PACK_NAME}"
 _OPTIONS = (
     "advanced", "default", "min", "max", "step", "options", "multiline", "dynamicPrompts", "control_after_generate",
-    "forceInput",
+    "forceInput", "template",
 )  # fmt: skip
 _FILES = {"LightFusionLoad": ("model", "understanding", "vae")}
 """Lists of what lies on a machine, whose options are not part of the node."""
@@ -47,6 +49,21 @@ def _node(name: str, info: dict[str, Any]) -> dict[str, Any]:
         "output_is_list": info["output_is_list"],
         "output_node": info["output_node"],
     }
+
+
+def lists_grow(object_info: Info) -> bool:
+    """Whether a host has inputs that come one by one as they are wired."""
+    kinds = (given[0] for info in object_info.values() for group in info["input"].values() for given in group.values())
+    return GROWING in kinds
+
+
+def without_growing(snapshot: Info) -> Info:
+    """The snapshot as a host has it whose lists of inputs do not grow."""
+    made = deepcopy(snapshot)
+    for info in made.values():
+        for group, given in info["input"].items():
+            info["input"][group] = {key: of for key, of in given.items() if of[0] != GROWING}
+    return made
 
 
 def served(snapshot: Info) -> Info:

@@ -11,6 +11,7 @@ import pytest
 from driving import count
 from graphs import SAVE, loader, node
 from host import Client, Graph, Result
+from object_info import lists_grow
 from PIL import Image
 
 from lightfusion_core.config_json import config_from_file
@@ -80,6 +81,33 @@ def test_an_edit_encodes_once(client: Client, frames: int) -> None:
     assert {name: passes.get(result.prompt, 0) for name, result in again.items()} == dict.fromkeys(changes, 0)
     assert passes[other.prompt] > 0
     assert first.progress() and len(again["seed"].executed) < len(first.executed)
+
+
+@pytest.mark.parametrize("kind", ["LightFusionEdit", "LightFusionEdits"])
+def test_a_list_that_grows_is_references_behind_the_fourth(client: Client, kind: str) -> None:
+    """The same picture as of a batch on the fourth socket, though Edit stands for nodes of its own; and only the new
+    seed's drawing is run again."""
+    if not lists_grow(client.object_info()):
+        pytest.skip("this host has no inputs that come as they are wired")
+
+    def drawn(seed: int, **inputs: Any) -> tuple[Result, bytes]:
+        graph = edit_graph(client, seed=seed, **inputs)
+        text = "instruction" if kind == "LightFusionEdit" else "instructions"
+        graph[EDIT]["class_type"] = kind
+        graph[EDIT]["inputs"][text] = graph[EDIT]["inputs"].pop("instruction")
+        graph |= {f"more {k}": picture(client, f"more{k}.png", seed=20 + k) for k in range(3)}
+        graph["two"] = node("ImageBatch", image1=["more 0", 0], image2=["more 1", 0])
+        graph["three"] = node("ImageBatch", image1=["two", 0], image2=["more 2", 0])
+        result = run(client, graph)
+        return result, client.images(result, SAVE)[0].tobytes()
+
+    grown = {f"more_images.image_{5 + k}": [f"more {1 + k}", 0] for k in range(2)}
+    count(client, "start")
+    _, listed = drawn(1, image_4=["more 0", 0], **grown)
+    again, other = drawn(2, image_4=["more 0", 0], **grown)
+    assert passes_of(client).get(again.prompt, 0) == 0 and other != listed
+    assert listed == drawn(1, image_4=["three", 0])[1]
+    assert listed != drawn(1, image_4=["more 0", 0])[1]
 
 
 def test_an_unchanged_edit_executes_nothing(client: Client) -> None:

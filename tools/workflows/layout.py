@@ -92,7 +92,7 @@ def size(node: Node) -> tuple[int, int]:
     """A node's width and height: enough in both renderers for its slots, its widgets and what it shows."""
     open_widgets = [given for given in node.kind.widgets if not given.advanced or node.shows_advanced]
     texts = sum(given.multiline for given in open_widgets)
-    slots = _SLOT * max(len(node.kind.sockets), len(node.kind.outputs)) + _TEXT * texts
+    slots = _SLOT * max(node.kind.rows, len(node.kind.outputs)) + _TEXT * texts
     folds = any(given.advanced for given in node.kind.widgets)
     # elements have what becomes of a seed in the seed's own row
     rows = (len(open_widgets) - texts + sum(given.control for given in open_widgets), len(open_widgets) - texts)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 RECORDING = Path(__file__).with_name("schema.json")
+GROWING = "COMFY_AUTOGROW_V3"
 _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
@@ -45,7 +46,13 @@ class Kind:
 
     @property
     def sockets(self) -> tuple[Input, ...]:
-        return tuple(given for given in self.inputs if not given.widget)
+        """Those that every host shows; the places of a list that grows come with the editor."""
+        return tuple(given for given in self.inputs if not given.widget and given.type != GROWING)
+
+    @property
+    def rows(self) -> int:
+        """Of sockets in the editor, with the free place of a list that grows."""
+        return sum(not given.widget for given in self.inputs)
 
     @property
     def widgets(self) -> tuple[Input, ...]:
