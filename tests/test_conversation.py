@@ -213,9 +213,9 @@ def test_the_model_chooses_the_kind_by_three_likelihoods(frozen: LightFusion) ->
     assert whole < one < 0 and two < 0
 
 
-def test_a_model_that_cannot_converse_says_so(nano: LightFusion) -> None:
-    talk = Conversation(nano, SHORT)
-    with pytest.raises(CapabilityError, match="nano was not trained to tell"):
+def test_a_model_that_cannot_converse_says_so(tmp_path: Path) -> None:
+    talk = Conversation(make_model(tmp_path, replace(CONFIG, tasks=("generate", "edit", "answer"))), SHORT)
+    with pytest.raises(CapabilityError, match="was not trained to tell"):
         talk.say("a red circle")
     assert talk.turns == ()
 

@@ -67,7 +67,7 @@ def test_only_a_picture_can_be_edited(kind: str) -> None:
 def test_follow_ups_are_of_what_is_seen() -> None:
     """What a question means stands in the last picture, and an answer of one word is true of it."""
     rng = random.Random(2)
-    found = [sample_follow_up(rng, held_out) for held_out in (False, True) for _ in range(300)]
+    found = [sample_follow_up(rng, held_out) for held_out in (False, True) for _ in range(500)]
     assert len({sample.kind for sample in found}) == len(FOLLOW) + 1
     for sample in found:
         last = pictures_of(sample)[-1]

@@ -22,7 +22,7 @@ from .model import RUNS, TOKENIZER, VAE_EXPORT, nano_config, read_vae_config
 from .train_generation import CHECKPOINT as GENERATION
 from .train_vlm import load_tower
 
-TASKS = ("generate", "edit", "answer")
+TASKS = ("generate", "edit", "answer", "converse")
 Scores = Mapping[str, Mapping[str, float | None]]
 """The figures of one run, as `lightfusion bench shapes --json` writes them."""
 _CARD = Path(__file__).with_name("card.md")

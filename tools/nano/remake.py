@@ -33,7 +33,6 @@ SCORES = RUNS / "scores.json"
 BEGUN = RUNS / "begun.pt"
 KEEP = 30
 """How strongly the understanding side of what ships keeps what its generation side reads; see `train_vlm`."""
-TASKS = ("generate", "edit", "answer", "converse")
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +62,7 @@ def stages(shipped: bool, plans: Sequence[int], pictures: int, count: int) -> li
         "train_generation", ("--plan", str(generation), "--pictures", str(pictures)), GENERATION, generation, 0.5
     )
     ends = [
-        Stage("export", (str(MODEL), "--tasks", *TASKS), MODEL / "model.safetensors"),
+        Stage("export", (str(MODEL),), MODEL / "model.safetensors"),
         Stage("evaluate", ("--count", str(count), "--json", str(SCORES)), SCORES),
     ]
     if shipped:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 RECORDING = Path(__file__).with_name("schema.json")
-GROWING = "COMFY_AUTOGROW_V3"
+_LAST_PICTURE = "image_4"
 _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
 
@@ -46,13 +46,13 @@ class Kind:
 
     @property
     def sockets(self) -> tuple[Input, ...]:
-        """Those that every host shows; the places of a list that grows come with the editor."""
-        return tuple(given for given in self.inputs if not given.widget and given.type != GROWING)
+        return tuple(given for given in self.inputs if not given.widget)
 
     @property
     def rows(self) -> int:
-        """Of sockets in the editor, with the free place of a list that grows."""
-        return sum(not given.widget for given in self.inputs)
+        """Of sockets in the editor. The recording is of the oldest host; newer ones have a free place behind the last
+        picture, where a list grows."""
+        return len(self.sockets) + any(given.name == _LAST_PICTURE for given in self.inputs)
 
     @property
     def widgets(self) -> tuple[Input, ...]:
