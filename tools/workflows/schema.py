@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 RECORDING = Path(__file__).with_name("schema.json")
+_GROWING = "COMFY_AUTOGROW_V3"
 _LAST_PICTURE = "image_4"
 _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
@@ -67,12 +68,15 @@ class Kind:
 
 
 def read_kind(name: str, info: dict[str, Any], comfyui: str) -> Kind:
-    """A node class out of the /object_info of a server of a version."""
+    """A node class out of the /object_info of a server of a version, without lists that grow: older ones have none, and
+    the editor brings their places."""
     order, inputs = info["input_order"], []
     ours = info["python_module"].startswith("custom_nodes.")
     for group in ("required", "optional"):
         inputs += [
-            _read_input(key, info["input"][group][key], group == "optional", ours) for key in order.get(group, ())
+            _read_input(key, info["input"][group][key], group == "optional", ours)
+            for key in order.get(group, ())
+            if info["input"][group][key][0] != _GROWING
         ]
     outputs = tuple(zip(info["output_name"], info["output"], strict=True))
     badge = ours or bool(info.get("experimental"))
