@@ -75,15 +75,15 @@ def draw() -> dict[str, Any]:
     with torch.inference_mode():
         model, clip, vae = LoadLightFusion.execute(folders.NANO, own, own, "default").args
         pictures = {}
-        for name, references in {"drawn": {}, "edited": {"image_1": _disc(64)}}.items():
-            made = LightFusionEncode.execute(clip, PROMPT, NEGATIVE, 64, 64, 1, vae=vae, **references).args
+        for name, references in {"drawn": {}, "edited": {"image_1": _disc(128)}}.items():
+            made = LightFusionEncode.execute(clip, PROMPT, NEGATIVE, 128, 128, 1, vae=vae, **references).args
             positive, negative, no_image, latent = made[:4]
             (latent,) = LightFusionSampler.execute(
                 model, positive, negative, latent, seed=7, steps=4, shift=3.0, solver="unipc", denoise=1.0,
                 no_image=no_image, **_guidance(),
             ).args  # fmt: skip
             pictures[name] = vae.decode(latent["samples"]).float()[0]
-        again = vae.decode(vae.encode(_disc(64))).float()[0]
+        again = vae.decode(vae.encode(_disc(128))).float()[0]
     net, tower = model.model.diffusion_model, clip.cond_stage_model.tower
     return {
         "pictures": {name: (picture * 255).tolist() for name, picture in {**pictures, "again": again}.items()},
