@@ -24,11 +24,13 @@ from lightfusion_core.shapes.world import Scene, Thing, render
 from tools.nano.tokens import normalizer
 
 FAST = Sampling(steps=4)
-CARD = ("text_to_image", "editing", "questions")
-"""The parts of the benchmark whose figures the card has."""
+QUICK = ("text_to_image", "editing", "questions")
+MOST = (*QUICK, "composition", "manners", "talk")
+"""Parts of the benchmark."""
 LEAST = {
     "single_object": 0.9, "two_objects": 0.9, "counting": 0.9, "colors": 0.9, "position": 0.9,
-    "color_attribution": 0.9, "edits_done": 0.7, "questions_exact": 0.9,
+    "color_attribution": 0.9, "edits_done": 0.7, "questions_exact": 0.9, "several_things": 0.85, "sizes": 0.65,
+    "any_manner": 0.85, "rewriting": 0.85,
 }  # fmt: skip
 
 
@@ -42,9 +44,9 @@ def picture() -> Image.Image:
     return Image.fromarray(render(Scene((Thing("circle", "red", "large", 0.5, 0.5),))))
 
 
-def scores(model: LightFusion, seed: int, count: int) -> dict[str, float | None]:
+def scores(model: LightFusion, seed: int, count: int, parts: tuple[str, ...] = QUICK) -> dict[str, float | None]:
     """The benchmark's figures, `count` requests of every kind, in wordings that training never saw."""
-    report = run(Engine(model), seed, count, lambda phase: None, lambda: None, CARD)
+    report = run(Engine(model), seed, count, lambda phase: None, lambda: None, parts)
     return {name: value for part in report.as_json().values() for name, value in part.items()}
 
 
@@ -73,9 +75,19 @@ def test_it_does_every_kind_of_request(nano: LightFusion) -> None:
 @pytest.mark.parametrize("seed", [6, 7])
 def test_its_scores(nano: LightFusion, seed: int) -> None:
     """Its card's figures, less what chance takes away among so few."""
-    found = scores(nano, seed, 30)
+    found = scores(nano, seed, 30, MOST)
     assert {name: found[name] for name in LEAST if (found[name] or 0) < LEAST[name]} == {}
     assert (found["mean_change_outside"] or 1) <= 0.02
+
+
+@pytest.mark.slow
+def test_it_understands_a_conversation(nano: LightFusion) -> None:
+    """Which kind of turn 200 sentences ask for, and questions that lean on an earlier turn, in wordings that training
+    never had."""
+    found = [scores(nano, seed, 100, ("talk",)) for seed in (1, 2)]
+    kinds, follow_ups = (np.mean([one[name] for one in found]) for name in ("kind_of_turn", "follow_ups"))
+    print(f"kinds {kinds:.3f}, follow-ups {follow_ups:.3f}")
+    assert kinds >= 0.95 and follow_ups >= 0.85
 
 
 @pytest.mark.slow
