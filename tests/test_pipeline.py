@@ -261,6 +261,12 @@ def test_impossible_sizes_are_refused(frozen: LightFusion, width: int, height: i
         frozen.sample(frozen.encode("a"), width, height, 1, FAST)
 
 
+@pytest.mark.parametrize("dtype", [torch.float8_e4m3fn, torch.int8, "fp8"])
+def test_a_dtype_that_nothing_is_computed_in_is_refused(dtype: object) -> None:
+    with pytest.raises(InputError, match=r"float32, bfloat16 or float16 .* --dtype fp8"):
+        LightFusion.load("nano", device="cpu", dtype=dtype)
+
+
 def test_a_batch_of_nothing_is_refused(frozen: LightFusion) -> None:
     with pytest.raises(InputError, match="at least 1 picture, found 0"):
         frozen.sample(frozen.encode("a"), 64, 64, 1, FAST, batch=0)
