@@ -154,7 +154,6 @@ class LightFusion:
             DeviceMemoryError: too little memory for the model in any dtype.
         """
         check_mode(offload)
-        _check_dtype(dtype)
         device = torch.device(device or default_device())
         home = HOME if offload else device
         source = NANO if str(model) == "nano" else model
@@ -619,11 +618,3 @@ def default_device() -> str:
     if torch.cuda.is_available():
         return "cuda"
     return "mps" if torch.backends.mps.is_available() else "cpu"
-
-
-def _check_dtype(dtype: torch.dtype | None) -> None:
-    if dtype not in (None, torch.float32, torch.bfloat16, torch.float16):
-        raise InputError(
-            f"Expected float32, bfloat16 or float16 to compute in, found {dtype}. For weights in fp8 write the model "
-            "anew with `lightfusion convert MODEL FOLDER --dtype fp8`, and load it without a dtype."
-        )

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from ..errors import DeviceMemoryError
+from ..errors import DeviceMemoryError, InputError
 from .files import DTYPES
 from .fp8 import FP8
 from .keys import PARTS
@@ -57,8 +57,14 @@ def held(checkpoint: Checkpoint, device: torch.device, home: torch.device, dtype
         dtype: named by a person. float32 and float16 widen scaled fp8.
 
     Raises:
+        InputError: a dtype that nothing is computed in, as fp8.
         DeviceMemoryError: see `fitting`.
     """
+    if dtype not in (None, torch.float32, torch.bfloat16, torch.float16):
+        raise InputError(
+            f"Expected float32, bfloat16 or float16 to compute in, found {dtype}. For weights in fp8 write the model "
+            "anew with `lightfusion convert MODEL FOLDER --dtype fp8`, and load it without a dtype."
+        )
     keeps_fp8 = dtype in (None, torch.bfloat16)
     if home.type != "cpu":
         return Held(dtype or torch.bfloat16, keeps_fp8, False)

@@ -25,7 +25,6 @@ from .fitting import config_of, given_mask, parts_of, size_rule
 from .guiding import check_model
 
 Link = list[Any]
-_SHARED = IMAGES[1:]
 
 
 def expanded(build: Callable[..., tuple[Any, ...]], hidden: Any, values: Mapping[str, Any]) -> io.NodeOutput:
@@ -79,7 +78,7 @@ def _listed(name: str, value: Any) -> Iterator[tuple[str, Any]]:
 
 def _is_shared(name: str) -> bool:
     """Whether an input is a reference that all frames have in common."""
-    return name in _SHARED or name.startswith(f"{MORE_IMAGES}.")
+    return name in IMAGES[1:] or name.startswith(f"{MORE_IMAGES}.")
 
 
 def _carries_list(dynprompt: DynamicPrompt, link: Link) -> bool:

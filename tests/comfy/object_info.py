@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from tools.comfyui import PACK_NAME
+from tools.workflows.schema import GROWING
 
 SNAPSHOT = Path(__file__).with_name("object_info.json")
 RECORD = "python -m tests.comfy.record"
-GROWING = "COMFY_AUTOGROW_V3"
 _MODULE = f"custom_nodes.{PACK_NAME}"
 _OPTIONS = (
     "advanced", "default", "min", "max", "step", "options", "multiline", "dynamicPrompts", "control_after_generate",

@@ -17,6 +17,8 @@ from typing import Any
 from graphs import node
 from host import Graph
 
+from tools.workflows.schema import GROWING
+
 NANO = "nano (built in)"
 LORA = "matrix.safetensors"
 PICTURES = ("matrix_1.png", "matrix_2.png")
@@ -245,7 +247,7 @@ class Wiring:
             yield name, choice["key"]
             for inner, kind, more, _ in inputs_of({"input": choice["inputs"]}):
                 yield from self._widget(f"{name}.{inner}", kind, more)
-        elif of == "COMFY_AUTOGROW_V3":
+        elif of == GROWING:
             yield from _grown(name, options["template"])
         elif name in _BY_NAME and (of != "COMBO" or _BY_NAME[name] in options.get("options", ())):
             yield name, _BY_NAME[name]

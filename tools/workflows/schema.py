@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 RECORDING = Path(__file__).with_name("schema.json")
-_GROWING = "COMFY_AUTOGROW_V3"
+GROWING = "COMFY_AUTOGROW_V3"
+"""The type of a list whose places come one by one as they are wired."""
 _LAST_PICTURE = "image_4"
 _WIDGETS = ("INT", "FLOAT", "STRING", "BOOLEAN", "COMBO")
 
@@ -76,7 +77,7 @@ def read_kind(name: str, info: dict[str, Any], comfyui: str) -> Kind:
         inputs += [
             _read_input(key, info["input"][group][key], group == "optional", ours)
             for key in order.get(group, ())
-            if info["input"][group][key][0] != _GROWING
+            if info["input"][group][key][0] != GROWING
         ]
     outputs = tuple(zip(info["output_name"], info["output"], strict=True))
     badge = ours or bool(info.get("experimental"))
