@@ -60,7 +60,7 @@ def held(checkpoint: Checkpoint, device: torch.device, home: torch.device, dtype
         InputError: a dtype that nothing is computed in, as fp8.
         DeviceMemoryError: see `fitting`.
     """
-    if dtype not in (None, torch.float32, torch.bfloat16, torch.float16):
+    if dtype not in (None, torch.float64, torch.float32, torch.bfloat16, torch.float16):
         raise InputError(
             f"Expected float32, bfloat16 or float16 to compute in, found {dtype}. For weights in fp8 write the model "
             "anew with `lightfusion convert MODEL FOLDER --dtype fp8`, and load it without a dtype."

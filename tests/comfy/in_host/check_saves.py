@@ -1,4 +1,4 @@
-"""What the host's save nodes write of our parts, loaded again: the same picture, bit for bit."""
+"""What the host's save nodes write of our parts, loaded again: the same weights, bit for bit, and the same picture."""
 
 from __future__ import annotations
 
@@ -19,6 +19,9 @@ import nodes
 
 LORA = "wan.safetensors"
 OWN = "from the model"
+CLOSE, CLOSE_BFLOAT16 = 1e-4, 0.02
+"""How far a picture of the same weights may be off: on some processors a matrix that lies at another address, as in
+another mapped file, is summed in another order. In bfloat16 a sum that falls to the other side is 2⁻⁸ of it away."""
 
 
 def _load(model: str, understanding: str = OWN, vae: str = OWN, dtype: str = "default") -> tuple[Any, Any, Any]:
@@ -60,8 +63,19 @@ def _picture(parts: tuple[Any, Any, Any]) -> Tensor:
     return vae.decode(ksample(model, latent, positive=positive, negative=negative, steps=3))
 
 
-def _again(parts: tuple[Any, Any, Any], dtype: str) -> dict[str, float]:
-    """The largest difference of a picture drawn by one saved file, and by three."""
+def _weights(parts: tuple[Any, Any, Any]) -> dict[str, Tensor]:
+    """Every tensor as the bytes that it is held in."""
+    model, clip, vae = parts
+    states = {"model": model.model, "clip": clip.cond_stage_model, "vae": vae.first_stage_model}
+    return {
+        f"{part}.{name}": tensor.detach().contiguous().flatten().view(torch.uint8)
+        for part, module in states.items()
+        for name, tensor in module.state_dict().items()
+    }
+
+
+def _again(parts: tuple[Any, Any, Any], dtype: str, weights: dict[str, Tensor] | None = None) -> dict[str, float]:
+    """The largest difference of a picture drawn by one saved file, and by three; what they hold is these weights."""
     model, clip, vae = parts
     before = _picture(parts)
     with _saving() as save:
@@ -71,11 +85,16 @@ def _again(parts: tuple[Any, Any, Any], dtype: str) -> dict[str, float]:
             save("CLIPSave", "text_encoders", clip=clip),
             save("VAESave", "vae", vae=vae),
         )
-        found = {
-            "whole": largest(_picture(_load(whole, dtype=dtype)) - before),
-            "parts": largest(_picture(_load(*names, dtype=dtype)) - before),
-        }
-    assert set(found.values()) == {0.0}, found
+        found = {}
+        for case, files in {"whole": (whole,), "parts": names}.items():
+            saved = _load(*files, dtype=dtype)
+            if weights is not None:
+                held = _weights(saved)
+                assert held.keys() == weights.keys(), f"{case}: {held.keys() ^ weights.keys()}"
+                differ = [name for name in weights if not torch.equal(held[name], weights[name])]
+                assert not differ, f"{case}: {differ}"
+            found[case] = largest(_picture(saved) - before)
+    assert max(found.values()) <= (CLOSE_BFLOAT16 if dtype == "bfloat16" else CLOSE), (dtype, found)
     return found
 
 
@@ -83,7 +102,11 @@ def check_saved_files_draw_the_same_picture() -> dict[str, Any]:
     """Of nano and a random model of another size, in every way that weights are held; and of a coupled one."""
     nano = pack("nodes.folders").NANO
     cases = [(nano, "default"), (nano, "fp8_e4m3fn"), ("tiny/", "bfloat16"), ("coupled/", "default")]
-    return {f"{name} {dtype}": _again(_load(name, dtype=dtype), dtype) for name, dtype in cases}
+    found: dict[str, Any] = {}
+    for name, dtype in cases:
+        parts = _load(name, dtype=dtype)
+        found[f"{name} {dtype}"] = _again(parts, dtype, _weights(parts))
+    return found
 
 
 def check_what_was_merged_is_saved() -> dict[str, Any]:
@@ -99,7 +122,7 @@ def check_what_was_merged_is_saved() -> dict[str, Any]:
         other.add_patches({k: ("diff", (torch.full_like(v, 0.05),)) for k, v in weights.items()}, 1.0, 1.0)
         text = nodes.NODE_CLASS_MAPPINGS["CLIPMergeSimple"]().merge(clip, other, ratio=0.5)[0]
         for case, parts in {"LoRA": (strong, clip, vae), "merges": (merged, text, vae)}.items():
-            assert largest(_picture(parts) - plain) > 0, f"{case} changes nothing, and so shows nothing"
+            assert largest(_picture(parts) - plain) > 10 * CLOSE, f"{case} changes too little to show anything"
             comfy.model_management.unload_all_models()
             found[f"{case} {dtype}"] = _again(parts, dtype)
     return found
