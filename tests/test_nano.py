@@ -64,7 +64,7 @@ def test_it_draws_what_is_asked(nano: LightFusion) -> None:
 
 def test_it_does_every_kind_of_request(nano: LightFusion) -> None:
     """A few requests of every kind."""
-    found = scores(nano, 5, 4)
+    found = scores(nano, 5, 2)
     change = found.pop("mean_change_outside")
     assert change is not None and change <= 0.03
     assert np.mean([value for value in found.values() if value is not None]) >= 0.8

@@ -21,7 +21,7 @@ from lightfusion_core.offload import Residency, is_out_of_memory
 SHORT = Sampling(steps=2)
 
 
-@pytest.fixture(scope="module", params=["frozen", "coupled"])
+@pytest.fixture(scope="module", params=["frozen", pytest.param("coupled", marks=pytest.mark.slow)])
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(tmp_path_factory.mktemp("offloaded"), coupled=request.param == "coupled")
 

@@ -124,7 +124,9 @@ def test_peak_memory_sees_what_came_and_went() -> None:
     assert 1 << 27 <= peak.rise < (1 << 27) * 1.3
 
 
-@pytest.mark.parametrize("subject", SUBJECTS)
+@pytest.mark.parametrize(
+    "subject", [pytest.param(name, marks=[pytest.mark.slow] * (name == "memory")) for name in SUBJECTS]
+)
 def test_every_subject_runs_and_writes_json(subject: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     if subject == "gpu":
         pytest.importorskip("lightfusion_core.generation.scaled", reason="this engine holds no fp8 weights")

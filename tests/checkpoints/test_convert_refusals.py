@@ -168,6 +168,7 @@ def start(source: Path, target: Path, what: str) -> subprocess.Popen:
     return subprocess.Popen(command, cwd=ROOT, text=True, preexec_fn=heed_interrupts, **pipes)
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills(source: Path, tmp_path: Path) -> None:
     """The system refuses a write half way through the first file."""
     out = tmp_path / "new" / "out"

@@ -72,10 +72,8 @@ def chat(folder: Path, answer: str) -> Iterator[Terminal]:
         os.waitpid(child, 0)
 
 
-@pytest.mark.parametrize(
-    "answer",
-    [pytest.param(SIXEL, id="sixel"), pytest.param(PLAIN, id="no pictures", marks=pytest.mark.slow)],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("answer", [pytest.param(SIXEL, id="sixel"), pytest.param(PLAIN, id="no pictures")])
 def test_pictures_show_where_the_terminal_can(folder: Path, answer: str) -> None:
     with chat(folder, answer) as terminal:
         terminal.type(f"/draw a circle{ENTER}")

@@ -32,6 +32,7 @@ def limit_files() -> None:
 
 
 @linux
+@pytest.mark.slow
 def test_a_full_disk_leaves_nothing_half_written(folder: Path, tmp_path: Path) -> None:
     arguments = ("generate", "a", "--model", folder, "--device", "cpu", "-o", "out/a.png", "--quiet")
     started = process(*arguments, preexec_fn=limit_files)
@@ -80,6 +81,7 @@ def test_help_is_quick_and_imports_nothing_heavy() -> None:
 
 
 @linux
+@pytest.mark.slow
 def test_no_error_lands_on_stdout_where_stderr_is_closed(folder: Path) -> None:
     """Guards scripts that read --json: print() writes to stdout where there is no stderr, and the next file that is
     opened gets its number."""

@@ -14,14 +14,12 @@ class Case:
         within: how far each picture may be from that without the flags: the mean difference in 255ths.
         held: a dtype that weights of a part are then held in, or the attention that then runs.
         needs: a line of Python that runs where the flag is of use.
-        quick: tried on the newest ComfyUI whenever tests run.
     """
 
     flags: tuple[str, ...]
     within: float = 0.02
     held: dict[str, str] = field(default_factory=dict)
     needs: str | None = None
-    quick: bool = False
 
     def __str__(self) -> str:
         return " ".join(self.flags)
@@ -36,9 +34,7 @@ _FP16, _BF16, _FP8 = 0.1, 0.5, 1.0
 _SCALED = "float8_e4m3fn"
 
 CASES = (
-    _case(
-        "--fp8_e4m3fn-unet --fp8_e4m3fn-text-enc", _FP8, held={"model": _SCALED, "text encoder": _SCALED}, quick=True
-    ),
+    _case("--fp8_e4m3fn-unet --fp8_e4m3fn-text-enc", _FP8, held={"model": _SCALED, "text encoder": _SCALED}),
     _case("--fp8_e4m3fn-unet", _FP8, held={"model": _SCALED}),
     _case("--fp8_e5m2-unet", _FP8, held={"model": _SCALED}),
     _case("--fp8_e8m0fnu-unet", _FP8, held={"model": _SCALED}),

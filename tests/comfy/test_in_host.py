@@ -14,6 +14,14 @@ from graphs import node
 from host import Client
 
 pytestmark = pytest.mark.comfy
+SLOW = {
+    "check_every_stock_sampler_draws",
+    "check_step_caches_keep_the_picture",
+    "check_the_hosts_trainer_reaches_every_layer",
+    "check_thirty_runs_keep_no_tensor",
+    "check_what_was_merged_is_saved",
+}
+"""The longest of those whose like is tested in less time."""
 
 
 def _checks() -> list[object]:
@@ -22,7 +30,8 @@ def _checks() -> list[object]:
     for file in sorted(Path(__file__).with_name("in_host").glob("check_*.py")):
         for part in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(part, ast.FunctionDef) and part.name.startswith("check_"):
-                found.append(pytest.param(file.stem, part.name, id=part.name.removeprefix("check_")))
+                marks = [pytest.mark.slow] * (part.name in SLOW)
+                found.append(pytest.param(file.stem, part.name, id=part.name.removeprefix("check_"), marks=marks))
     return found
 
 

@@ -9,6 +9,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,11 @@ class Probe:
             env=environment,
         )  # fmt: skip
         self.options = self.ask(None)
-        self.plain = self.ask([])
+
+    @cached_property
+    def plain(self) -> dict[str, Any]:
+        """The answer without flags."""
+        return self.ask([])
 
     def ask(self, flags: list[str] | None) -> dict[str, Any]:
         """The answer to one set of flags; None asks for the parser's options."""
@@ -86,9 +91,8 @@ def test_every_flag_is_sorted(probe: Probe) -> None:
     assert not unknown, f"{sorted(unknown)}: sort them in launch_flags.py"
 
 
-@pytest.mark.parametrize(
-    "case", [pytest.param(case, id=str(case), marks=[] if case.quick else [pytest.mark.slow]) for case in CASES]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES, ids=str)
 def test_the_picture_stays(probe: Probe, case: Case) -> None:
     """Finite, near the picture without the flag, and held in what the flag says."""
     if unknown := {flag for flag in case.flags if flag.startswith("-")} - set(probe.options["options"]):

@@ -264,6 +264,7 @@ def test_file_that_is_no_lightfusion_is_explained(server: Server, client: Client
 # Memory
 
 
+@pytest.mark.slow
 def test_thirty_runs_do_not_grow_the_process(server: Server, client: Client) -> None:
     """Contexts, previews and results that stay fill the memory in an evening."""
     for seed in range(100, 110):

@@ -44,7 +44,7 @@ def test_many(kind: str, count: int) -> None:
 
 @linux
 def test_a_few_command_lines() -> None:
-    assert "done" in _sound(COMMANDS, "20", "--user")
+    assert "done" in _sound(COMMANDS, "8", "--user")
 
 
 @linux

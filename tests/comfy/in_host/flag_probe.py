@@ -2,7 +2,8 @@
 
     HOST/.venv/bin/python flag_probe.py HOST PACK
 
-Reads one JSON list of flags a line, and answers each with one JSON object a line. Libraries are imported once;
+Reads one JSON list of flags a line, or null for what flags there are, and answers each with one JSON object a line.
+Libraries are imported once;
 ComfyUI and the pack anew in a forked process for every set, since flags act while they are imported. The flags
 meet a machine without a GPU: `cpu` is set behind the parser, which takes some of them only without `--cpu`.
 """
@@ -155,18 +156,25 @@ def _one(flags: list[str] | None) -> dict[str, Any]:
     return draw()
 
 
-def main() -> None:
+def prepare() -> None:
+    """Import what every drawing needs."""
     for name in LIBRARIES:
         with contextlib.suppress(ImportError):  # not every ComfyUI brings all of them
             importlib.import_module(name)
     import torch
 
     torch.set_num_threads(1)
+
+
+def main() -> None:
     os.dup2(2, 1)  # what the host prints is no answer
     for line in sys.stdin:
+        flags = json.loads(line)
+        if flags is not None:
+            prepare()
         if os.fork() == 0:
             try:
-                answer(_one(json.loads(line)))
+                answer(_one(flags))
             except BaseException as error:
                 answer({"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()})
             os._exit(0)
