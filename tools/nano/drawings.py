@@ -43,17 +43,20 @@ CATEGORY_SHARES = {
 }  # fmt: skip
 MANNERS_SHARE = 0.2
 """How many prompts are written as strangers write them."""
-EDIT_SHARES = {"recolor": 1, "replace": 3, "add": 2, "remove": 1, "move": 1, "background": 1, "the_one": 1}
+EDIT_SHARES = {"recolor": 1, "replace": 4, "add": 3, "remove": 1, "move": 1, "background": 1, "the_one": 1}
 """Replaced and added objects have to be drawn as from a prompt, and take the longest to learn."""
 TALK_SHARE, REWRITTEN_SHARE, THOUGHT_SHARE, STRANGE_SHARE = 0.2, 0.1, 0.05, 0.03
 """How many requests are worded as in a conversation, rewritten, thought about before, or not of this world."""
-WORN_SHARE = 0.3
+WORN_SHARE = 0.5
 """How many references went through the VAE before."""
-BEYOND_SHARE = 0.06
+BEYOND_SHARE = 0.1
 """How many edits go on beyond an edge of the picture."""
 VIEW_SHARE = 0.15
 """How many edits of a thing see but the surroundings of it, as edits at a mask do."""
-OTHER_SIZES = ((96, 96), (160, 160), (192, 192), (192, 192), (256, 256), (192, 128), (128, 192), (256, 160), (160, 96))
+OTHER_SIZES = (
+    *((96, 96), (160, 160), (192, 192), (192, 192), (192, 192), (256, 256), (256, 256), (256, 256), (256, 256)),
+    *((192, 128), (128, 192), (256, 160), (160, 96)),
+)
 """Widths and heights of the pictures of the task "sized"."""
 DROP_TEXT, DROP_LATENT, DROP_VIT = 0.1, 0.1, 0.5
 """How often a condition is left out, as in the paper."""

@@ -42,7 +42,7 @@ ROWS = {"draw": 0.625, "edit": 0.375, "compose": 0.25, "sized": 0.25}
 """Requests of each task as parts of a batch: the more references, the fewer, so that all take as long."""
 BESIDE = {
     "draw": ("edit", "draw", "edit", "compose", "edit", "sized"),
-    "edit": ("draw", "edit", "draw", "compose", "draw", "sized"),
+    "edit": ("draw", "sized", "draw", "sized", "edit", "compose"),
 }
 """The tasks beside the one that every step has, in turns."""
 PROMPTS_FIRST = 0.4
