@@ -57,7 +57,7 @@ def test_a_view_is_a_part_of_the_picture() -> None:
     seen = Shown(scene, view=(0.25, 0.5, 0.5)).render()
     assert np.array_equal(seen, Shown(scene, size=(256, 256)).render()[128:256, 64:192])
     rng = random.Random(5)
-    views = {shown.view for _ in range(200) for shown in request("edit", rng).references}
+    views = {shown.view for _ in range(400) for shown in request("edit", rng).references}
     assert len(views) > 10 and all(left + side <= 1 + 1e-9 and top + side <= 1 + 1e-9 for left, top, side in views)
 
 

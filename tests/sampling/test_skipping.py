@@ -118,12 +118,12 @@ def test_a_coupled_model_skips_too(coupled: LightFusion) -> None:
 
 
 def test_guidance_between_its_steps_is_what_it_last_was(nano: LightFusion) -> None:
-    """Guards k: every k-th step runs all branches, the others one, and the picture stays near."""
+    """Guards k: every k-th step runs all branches, the others one, and the picture is far nearer than without any."""
     full, _ = drawn(nano, Sampling(18))
     kept, passes = drawn(nano, Sampling(18), Guidance(3.0, every=3))
     assert (passes.run, passes.foreseen) == (24, 0)
-    assert relative_error(kept, full) < 0.1
-    assert relative_error(drawn(nano, Sampling(18), Guidance(1.0))[0], full) > 0.1
+    unguided, _ = drawn(nano, Sampling(18), Guidance(1.0))
+    assert relative_error(kept, full) < relative_error(unguided, full) / 3
 
 
 def test_a_straight_flow_needs_three_passes() -> None:

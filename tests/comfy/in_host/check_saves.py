@@ -21,7 +21,7 @@ LORA = "wan.safetensors"
 OWN = "from the model"
 CLOSE, CLOSE_BFLOAT16 = 1e-4, 0.02
 """How far a picture of the same weights may be off: on some processors a matrix that lies at another address, as in
-another mapped file, is summed in another order. In bfloat16 a sum that falls to the other side is 2⁻⁸ of it away."""
+another mapped file, is summed in another order. In bfloat16 a sum that falls to the other side is a 256th off."""
 
 
 def _load(model: str, understanding: str = OWN, vae: str = OWN, dtype: str = "default") -> tuple[Any, Any, Any]:
