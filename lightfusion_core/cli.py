@@ -250,6 +250,8 @@ def _add_train(parser: argparse.ArgumentParser) -> None:
     add("--batch", type=int, metavar="N", help="pictures of a step (default: 4)")
     add("--at-once", type=int, metavar="N", help="of them, how many run together (default: all)")
     add("--weights", type=_number, nargs="+", metavar="W", help="each source's share of the batches (default: alike)")
+    add("--mirror", action="store_true", help="learn every picture mirrored too, at twice as many places: not where "
+        "texts name left or right")  # fmt: skip
     add("--rate", type=_number, metavar="X", help="learning rate (default: 1e-4; the paper trained with 3e-5)")
     add("--warmup", type=int, metavar="N", help="steps until the rate is reached (default: 20)")
     add("--decay", type=_number, metavar="X", help="AdamW's weight decay (default: 0.01)")

@@ -51,9 +51,11 @@ def _trained(arguments: Namespace, stop: Callable[[], bool]) -> int:
     check_output(f"{folder}/")
     if arguments.offload == "groups":
         raise InputError("A training needs the whole generation side on its device: leave --offload groups out.")
-    from ..training.data import read_examples
+    from ..training.data import read_examples, with_mirrored
 
     sources = [read_examples(source) for source in arguments.data]
+    if arguments.mirror:
+        sources = [with_mirrored(source) for source in sources]
     weights = arguments.weights or [1.0] * len(sources)
     with progress("Working out what it takes", quiet=arguments.quiet):
         needs, encoded, device, dtype = _foreseen(arguments, settings, sources, weights)

@@ -13,13 +13,15 @@ Of a Hugging Face image folder `file_name` and `text` are read as `image` and `p
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from PIL import Image, ImageOps
+
 from ..errors import InputError
 from ..images import check_aspect
-from ..picture_files import picture_size
+from ..picture_files import load_image, picture_size
 from ..texts import parse_json, reason, shortened
 
 ENDINGS = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff")
@@ -30,14 +32,30 @@ _KINDS = ({"image", "prompt"}, {"image", "prompt", "references"}, {"before", "af
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A text, the pictures that it speaks of, and the picture that it should give."""
+    """A text, the pictures that it speaks of, and the picture that it should give; `mirrored`: with left and right
+    exchanged in all of them."""
 
     text: str
     target: Path
     references: tuple[Path, ...] = ()
+    mirrored: bool = False
 
     def __str__(self) -> str:
-        return str(self.target)
+        return f"{self.target} (mirrored)" if self.mirrored else str(self.target)
+
+    def picture(self, path: Path) -> Image.Image:
+        """One of its pictures, as `load_image` gives it.
+
+        Raises:
+            InputError: see `load_image`.
+        """
+        picture = load_image(path)
+        return ImageOps.mirror(picture) if self.mirrored else picture
+
+
+def with_mirrored(examples: Sequence[Example]) -> list[Example]:
+    """Every example as it is, and mirrored: so few pictures show what is to be learned at twice as many places."""
+    return [*examples, *(replace(example, mirrored=True) for example in examples)]
 
 
 def read_examples(source: str | Path) -> list[Example]:

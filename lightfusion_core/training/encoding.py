@@ -18,7 +18,6 @@ from ..conditioning import Branch, Segment
 from ..errors import CapabilityError, InputError
 from ..images import resize, resized_size, to_tensor
 from ..layout import Split, TokenKind
-from ..picture_files import load_image
 from ..pipeline import LightFusion
 from ..understanding.vision import Reference, vit_pixels
 from .data import Example
@@ -55,8 +54,8 @@ class Encodings:
     def digest(self) -> str:
         """What tells these examples from others."""
         told = [
-            (example.text, size, [self._digest(path) for path in (example.target, *example.references)])
-            for example, size in zip(self.examples, self.sizes, strict=True)
+            (example.text, size, [self._looks(index, path) for path in (example.target, *example.references)])
+            for index, (example, size) in enumerate(zip(self.examples, self.sizes, strict=True))
         ]
         return hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()
 
@@ -110,7 +109,7 @@ class Encodings:
         references = []
         for place, (latent, vit) in enumerate(zip(shown.latents, shown.vits, strict=True)):
             if latent or vit:
-                pixels = vit_pixels(load_image(example.references[place]), self.model.config) if vit else None
+                pixels = vit_pixels(example.picture(example.references[place]), self.model.config) if vit else None
                 references.append(Reference(pixels, self._reference_latent(index, place) if latent else None))
         try:
             return self.model.encode_branch([example.text] if shown.text else [], references, self._extent(index))
@@ -119,7 +118,7 @@ class Encodings:
 
     def _reference_latent(self, index: int, place: int) -> Tensor:
         def picture():
-            image = load_image(self.examples[index].references[place])
+            image = self.examples[index].picture(self.examples[index].references[place])
             return resize(image, resized_size(*image.size, self.model.config.vae_image))
 
         return self._kept_latent(self._reference_file(index, place), picture)
@@ -138,17 +137,17 @@ class Encodings:
 
     def _reference_file(self, index: int, place: int) -> Path:
         path = self.examples[index].references[place]
-        return self._file("latent", self._vae, self._digest(path), self.model.config.vae_image)
+        return self._file("latent", self._vae, self._looks(index, path), self.model.config.vae_image)
 
     def _target_file(self, index: int) -> Path:
         example = self.examples[index]
         manner = "whole" if example.references else "middle"
-        return self._file("latent", self._vae, self._digest(example.target), self.sizes[index], manner)
+        return self._file("latent", self._vae, self._looks(index, example.target), self.sizes[index], manner)
 
     def _branch_file(self, index: int, shown: Shown) -> Path:
         example, config = self.examples[index], self.model.config
         seen = [
-            (self._digest(path), latent, vit)
+            (self._looks(index, path), latent, vit)
             for path, latent, vit in zip(example.references, shown.latents, shown.vits, strict=True)
             if latent or vit
         ]
@@ -156,6 +155,10 @@ class Encodings:
         ids = list(self.model.tokenizer.segment(example.text)) if shown.text else None
         rules = (config.vae_image, config.vit_image) if seen else None
         return self._file("branch", self._vlm, self.model.generation.coupled, ids, seen, rules, self._extent(index))
+
+    def _looks(self, index: int, path: Path) -> str:
+        """What tells one of an example's pictures, as it is learned from, from others."""
+        return f"{self._digest(path)} mirrored" if self.examples[index].mirrored else self._digest(path)
 
     def _extent(self, index: int) -> int:
         return max(self.sizes[index]) // self.model.config.token_size

@@ -6,7 +6,7 @@ from PIL import Image, ImageOps
 
 from ..config import ModelConfig
 from ..images import MAX_ASPECT, resize, resized_size, to_rgb
-from ..picture_files import load_image, picture_size
+from ..picture_files import picture_size
 from .data import Example
 
 _FINE = 16
@@ -34,7 +34,7 @@ def target_size(example: Example, side: int, config: ModelConfig) -> tuple[int, 
 def target_picture(example: Example, size: tuple[int, int]) -> Image.Image:
     """An example's picture at that size in RGB: resized as its references are, so that all lie alike; where there are
     none its middle, so that nothing is stretched."""
-    picture = load_image(example.target)
+    picture = example.picture(example.target)
     if example.references:
         return resize(picture, size)
     return ImageOps.fit(to_rgb(picture), size, Image.Resampling.BICUBIC)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 from small_trainings import write_picture
@@ -14,7 +15,7 @@ from tiny import CONFIG
 
 from lightfusion_core.config import ModelConfig
 from lightfusion_core.errors import InputError
-from lightfusion_core.training.data import Example, read_examples
+from lightfusion_core.training.data import Example, read_examples, with_mirrored
 from lightfusion_core.training.draws import Draws, Dropout, Pool
 from lightfusion_core.training.loop import make_pools
 from lightfusion_core.training.sizes import bucket, target_picture, target_size
@@ -44,6 +45,15 @@ def test_rows_are_read(captions: Path) -> None:
         found = read_examples(source)
         assert [example.text for example in found] == ["one", "two", "turn", "both"]
         assert [len(example.references) for example in found] == [0, 0, 1, 2]
+
+
+def test_mirrored_examples_come_beside_the_others(pairs: Path) -> None:
+    plain = read_examples(pairs)
+    examples = with_mirrored(plain)
+    assert examples[:2] == plain and [example.text for example in examples[2:]] == ["change it"] * 2
+    for before, after in zip(plain, examples[2:], strict=True):
+        for path in (before.target, *before.references):
+            assert np.array_equal(np.asarray(after.picture(path)), np.asarray(before.picture(path))[:, ::-1])
 
 
 def _without(name: str) -> Callable[[Path, Path], Path]:

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import torch
+from PIL import Image, ImageOps
 from samples import ids, latents, references, relative_error
 from small_trainings import Begin
 from torch import Tensor
@@ -13,6 +17,7 @@ from lightfusion_core.generation.context import ContextBuilder
 from lightfusion_core.picture_files import load_image
 from lightfusion_core.training.adapters import lora_layers, train_everything
 from lightfusion_core.training.draws import Shown
+from lightfusion_core.training.encoding import Encodings
 from lightfusion_core.training.trainee import Row, Trainee, recompute_blocks
 
 CLOSE = 1e-5
@@ -123,6 +128,22 @@ def test_what_is_kept_on_disk_is_what_was_encoded(begin: Begin) -> None:
     for a, b in zip(whole.segments, read.segments, strict=True):
         assert a.split == b.split and relative_error(b.hidden, a.hidden) <= CLOSE
     assert relative_error(read.target_markers(2), whole.target_markers(2)) <= CLOSE
+
+
+def test_a_mirrored_example_is_that_of_mirrored_files(begin: Begin, tmp_path: Path) -> None:
+    """Guards the kept encodings too: a picture's own are not taken for its mirror image's."""
+    training = begin()
+    example, size = training.examples[3], training.sizes[3]
+    files = [tmp_path / f"{k}.png" for k in range(2)]
+    for path, file in zip((example.target, *example.references), files, strict=True):
+        ImageOps.mirror(Image.open(path)).save(file)
+    examples = [example, replace(example, mirrored=True), replace(example, target=files[0], references=(files[1],))]
+    encodings = Encodings(training.model, examples, [size] * 3, tmp_path / "kept")
+    latents = [encodings.latent(index) for index in range(3)]
+    states = [encodings.branch(index, Shown(True, (True,), (True,))).segments[1].hidden for index in range(3)]
+    for plain, mirrored, wanted in (latents, states):
+        assert torch.equal(mirrored, wanted) and not torch.equal(mirrored, plain)
+    assert len({Encodings(training.model, [one], [size], tmp_path).digest() for one in examples}) == 3
 
 
 def test_everything_but_the_understanding_side_is_trained(coupled: LightFusion) -> None:
