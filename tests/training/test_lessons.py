@@ -105,7 +105,7 @@ def test_a_lora_of_ten_pictures_draws_what_nano_cannot(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_lora_of_twenty_pairs_edits_as_nano_cannot(tmp_path: Path) -> None:
     write_outlines(tmp_path / "pairs")
-    lora, seconds = learn(tmp_path / "pairs", tmp_path / "run", "--steps", "500", "--batch", "8")
+    lora, seconds = learn(tmp_path / "pairs", tmp_path / "run", "--steps", "600", "--batch", "8", "--mirror")
     rng = random.Random(21)
     scenes = [lesson_scene(rng) for _ in range(100)]
     right = {}
