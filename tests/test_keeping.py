@@ -88,7 +88,7 @@ def test_a_hundred_edits_and_twenty_backgrounds(nano: LightFusion) -> None:
     plain, kept, shares = figures(nano, edits_of_things(100, 2))
     assert plain >= 85 and kept >= plain - 2
     # nano now and then paints a piece of another thing too: that is its own change, and shows
-    assert np.quantile(shares, 0.95) <= 0.01 and np.mean(shares) <= 0.005
+    assert max(shares) <= 0.02 and np.quantile(shares, 0.95) <= 0.01 and np.mean(shares) <= 0.005
     assert whole_again(nano, 20, 2) == 20
 
 

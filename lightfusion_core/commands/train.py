@@ -216,7 +216,7 @@ def _run(
     encodings = Path(arguments.encodings or folder / "encodings")
     training = Training(model, sources, weights, settings, folder, encodings, autocast)
     side = settings.side or model.config.defaults.size
-    samples = [Sample(text, (), (side, side)) for text in arguments.sample or ()]
+    samples = [Sample(text, (side, side)) for text in arguments.sample or ()]
     samples = samples or samples_of(training.examples, training.sizes, _SAMPLES)
     if not _encode(training, stop, arguments.quiet):
         complain("stopped while encoding; the same command goes on")

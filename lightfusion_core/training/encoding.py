@@ -54,8 +54,8 @@ class Encodings:
     def digest(self) -> str:
         """What tells these examples from others."""
         told = [
-            (example.text, size, [self._looks(index, path) for path in (example.target, *example.references)])
-            for index, (example, size) in enumerate(zip(self.examples, self.sizes, strict=True))
+            (example.text, size, [self._looks(example, path) for path in (example.target, *example.references)])
+            for example, size in zip(self.examples, self.sizes, strict=True)
         ]
         return hashlib.blake2b(repr(told).encode(), digest_size=16).hexdigest()
 
@@ -118,7 +118,8 @@ class Encodings:
 
     def _reference_latent(self, index: int, place: int) -> Tensor:
         def picture():
-            image = self.examples[index].picture(self.examples[index].references[place])
+            example = self.examples[index]
+            image = example.picture(example.references[place])
             return resize(image, resized_size(*image.size, self.model.config.vae_image))
 
         return self._kept_latent(self._reference_file(index, place), picture)
@@ -136,18 +137,19 @@ class Encodings:
         return [self._target_file(index), *(self._reference_file(index, place) for place in places)]
 
     def _reference_file(self, index: int, place: int) -> Path:
-        path = self.examples[index].references[place]
-        return self._file("latent", self._vae, self._looks(index, path), self.model.config.vae_image)
+        example = self.examples[index]
+        looks = self._looks(example, example.references[place])
+        return self._file("latent", self._vae, looks, self.model.config.vae_image)
 
     def _target_file(self, index: int) -> Path:
         example = self.examples[index]
         manner = "whole" if example.references else "middle"
-        return self._file("latent", self._vae, self._looks(index, example.target), self.sizes[index], manner)
+        return self._file("latent", self._vae, self._looks(example, example.target), self.sizes[index], manner)
 
     def _branch_file(self, index: int, shown: Shown) -> Path:
         example, config = self.examples[index], self.model.config
         seen = [
-            (self._looks(index, path), latent, vit)
+            (self._looks(example, path), latent, vit)
             for path, latent, vit in zip(example.references, shown.latents, shown.vits, strict=True)
             if latent or vit
         ]
@@ -156,9 +158,9 @@ class Encodings:
         rules = (config.vae_image, config.vit_image) if seen else None
         return self._file("branch", self._vlm, self.model.generation.coupled, ids, seen, rules, self._extent(index))
 
-    def _looks(self, index: int, path: Path) -> str:
+    def _looks(self, example: Example, path: Path) -> str:
         """What tells one of an example's pictures, as it is learned from, from others."""
-        return f"{self._digest(path)} mirrored" if self.examples[index].mirrored else self._digest(path)
+        return f"{self._digest(path)} mirrored" if example.mirrored else self._digest(path)
 
     def _extent(self, index: int) -> int:
         return max(self.sizes[index]) // self.model.config.token_size

@@ -9,7 +9,6 @@ from pathlib import Path
 from PIL import Image
 
 from ..images import grid, to_pil
-from ..picture_files import load_image
 from ..pipeline import LightFusion
 from .data import Example
 from .files import write_whole
@@ -20,24 +19,25 @@ _SMOOTH = 10
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A text, what it speaks of, and the (width, height) in pixels that it is drawn at."""
+    """A text, the (width, height) in pixels that it is drawn at, and the example whose references it speaks of."""
 
     text: str
-    references: tuple[Path, ...]
     size: tuple[int, int]
+    example: Example | None = None
 
 
 def samples_of(examples: Sequence[Example], sizes: Sequence[tuple[int, int]], count: int) -> list[Sample]:
     """So many of the examples as samples, spread over all of them."""
     places = sorted({round(k * (len(examples) - 1) / max(1, count - 1)) for k in range(count)})
-    return [Sample(examples[place].text, examples[place].references, sizes[place]) for place in places]
+    return [Sample(examples[place].text, sizes[place], examples[place]) for place in places]
 
 
 def draw_samples(model: LightFusion, samples: Sequence[Sample], seed: int) -> list[tuple[Image.Image, str]]:
     """A picture of each sample with its text; its references stand before it."""
     tiles = []
     for number, sample in enumerate(samples):
-        given = [load_image(path) for path in sample.references]
+        example = sample.example
+        given = [example.picture(path) for path in example.references] if example else []
         conditioning = model.encode(sample.text, given)
         latent = model.sample(conditioning, *sample.size, seed=seed + number)
         drawn = to_pil(model.decode(latent)[0])

@@ -30,8 +30,10 @@ def _hosts() -> list[object]:
     return [pytest.param(host, id=host.version, marks=mark) for host, mark in zip(HOSTS, marks, strict=True)]
 
 
-library = functools.cache(lambda host: read_library([host.path]))
-"""The sources of a host."""
+@functools.cache
+def library(host: Checkout) -> Library:
+    """The sources of a host."""
+    return read_library([host.path])
 
 
 def _slow(*rows: tuple[object, ...]) -> list[object]:

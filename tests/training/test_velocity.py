@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from PIL import Image, ImageOps
 from samples import ids, latents, references, relative_error
@@ -18,6 +19,7 @@ from lightfusion_core.picture_files import load_image
 from lightfusion_core.training.adapters import lora_layers, train_everything
 from lightfusion_core.training.draws import Shown
 from lightfusion_core.training.encoding import Encodings
+from lightfusion_core.training.show import draw_samples, samples_of
 from lightfusion_core.training.trainee import Row, Trainee, recompute_blocks
 
 CLOSE = 1e-5
@@ -144,6 +146,9 @@ def test_a_mirrored_example_is_that_of_mirrored_files(begin: Begin, tmp_path: Pa
     for plain, mirrored, wanted in (latents, states):
         assert torch.equal(mirrored, wanted) and not torch.equal(mirrored, plain)
     assert len({Encodings(training.model, [one], [size], tmp_path).digest() for one in examples}) == 3
+    tiles = draw_samples(training.model, samples_of(examples, [size] * 3, 3), 0)
+    plain, mirrored, wanted = (np.asarray(tile)[:, : size[0]] for tile, _ in tiles)
+    assert np.array_equal(mirrored, wanted) and not np.array_equal(mirrored, plain)
 
 
 def test_everything_but_the_understanding_side_is_trained(coupled: LightFusion) -> None:

@@ -54,10 +54,10 @@ BEYOND_SHARE = 0.1
 VIEW_SHARE = 0.15
 """How many edits of a thing see but the surroundings of it, as edits at a mask do."""
 OTHER_SIZES = (
-    *((96, 96), (160, 160), (192, 192), (192, 192), (192, 192), (256, 256), (256, 256), (256, 256), (256, 256)),
-    *((192, 128), (128, 192), (256, 160), (160, 96)),
-)
-"""Widths and heights of the pictures of the task "sized"."""
+    (96, 96), (160, 160), (192, 192), (192, 192), (192, 192), (256, 256), (256, 256), (256, 256), (256, 256),
+    (192, 128), (128, 192), (256, 160), (160, 96),
+)  # fmt: skip
+"""Widths and heights of the pictures of the task "sized"; what comes more often stands there more often."""
 DROP_TEXT, DROP_LATENT, DROP_VIT = 0.1, 0.1, 0.5
 """How often a condition is left out, as in the paper."""
 

@@ -3,9 +3,9 @@
     HOST/.venv/bin/python flag_probe.py HOST PACK
 
 Reads one JSON list of flags a line, or null for what flags there are, and answers each with one JSON object a line.
-Libraries are imported once;
-ComfyUI and the pack anew in a forked process for every set, since flags act while they are imported. The flags
-meet a machine without a GPU: `cpu` is set behind the parser, which takes some of them only without `--cpu`.
+Libraries are imported once; ComfyUI and the pack anew in a forked process for every set, since flags act while they are
+imported. The flags meet a machine without a GPU: `cpu` is set behind the parser, which takes some of them only without
+`--cpu`.
 """
 
 from __future__ import annotations
