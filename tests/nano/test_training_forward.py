@@ -19,7 +19,7 @@ from lightfusion_core.understanding.answer import REWRITE_REQUEST, Answerer
 from lightfusion_core.understanding.chat import CHAT_SYSTEM
 from lightfusion_core.understanding.vision import CLIP_MEAN, CLIP_STD, Reference, patchify, vit_pixels
 from tools.nano.chats import Chats
-from tools.nano.flow import Context, new_generation, velocity
+from tools.nano.flow import Context, Layout, new_generation, stacked, velocity
 from tools.nano.model import SIZE, nano_config
 from tools.nano.states import Row, Rows, see, vit_patches
 from tools.nano.train_vlm import new_tower
@@ -63,7 +63,7 @@ def test_a_padded_batch_equals_the_engine(model: LightFusion, rows: int, columns
     x = random(1, 3, 16, 1, 2 * rows, 2 * columns)
     timesteps = [900, 500, 20]
     contexts = [Row(MARKERS).text(prompt) for prompt in PROMPTS]
-    context = Context(model.understanding, contexts, None, [[]] * 3, (rows, columns))
+    context = Context(model.understanding, Layout(contexts, (rows, columns)), None, None)
     found = velocity(model.generation, x, torch.tensor(timesteps).float(), context)
     for row, prompt in enumerate(PROMPTS):
         conditioning = model.encode(prompt, negative_prompt=[1, 2])
@@ -80,7 +80,7 @@ def test_a_picture_is_drawn_alone_too(model: LightFusion, slots: int) -> None:
     row = Row(MARKERS)
     for _ in range(slots):
         row.clean(4, 4)
-    context = Context(model.understanding, [row.text(PROMPTS[0])], None, clean, (4, 4))
+    context = Context(model.understanding, Layout([row.text(PROMPTS[0])], (4, 4)), None, stacked(clean))
     x, timesteps = random(1, 1, 16, 1, 8, 8), torch.tensor([500.0])
     wanted = velocity(model.generation, x, timesteps, context)
     with torch.autocast("cpu", torch.bfloat16):
@@ -110,7 +110,7 @@ def test_references_equal_the_engine(model: LightFusion) -> None:
                 seen.append(picture)
         rows.append(row.text(prompt))
     x, timesteps = random(1, 4, 16, 1, 8, 8), [900, 500, 20, 700]
-    context = Context(model.understanding, rows, features[seen], clean, (4, 4))
+    context = Context(model.understanding, Layout(rows, (4, 4)), features[seen], stacked(clean))
     found = velocity(model.generation, x, torch.tensor(timesteps).float(), context)
     pixels = resized(pictures)
     for row, parts in enumerate(wanted):

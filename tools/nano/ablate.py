@@ -24,11 +24,11 @@ from lightfusion_core.sampling.loop import Sampling
 from lightfusion_core.shapes.bench import Report, run
 from lightfusion_core.shapes.samples import GENEVAL
 
-from .drawings import Drawings
+from .drawings import Drawings, Requests
 from .evaluate import Many, trained
 from .flow import new_generation
 from .model import RUNS, nano_config, read_vae_config
-from .train_generation import CHECKPOINT, PICTURES, PROMPTS_FIRST, store, train
+from .train_generation import CHECKPOINT, PICTURES, PROMPTS_FIRST, source, train
 from .training import begin, plot
 
 FOLDER = RUNS / "ablations"
@@ -63,10 +63,10 @@ def begun() -> dict[str, torch.Tensor]:
     return {name: fresh[name] if name.startswith("mm_attn_layers.") else tensor for name, tensor in weights.items()}
 
 
-def examine(name: str, drawings: Drawings, seed: int, count: int) -> Report:
+def examine(name: str, requests: Requests, seed: int, count: int) -> Report:
     """The scores of a trained variant, drawn as it was trained."""
     variant = VARIANTS[name]
-    artist = Many(drawings.requests, trained(_file(name)), Guidance(), variant.sides)
+    artist = Many(requests, trained(_file(name)), Guidance(), variant.sides)
     artist.sampling = Sampling(artist.sampling.steps, variant.shift)
     artist.tasks = ("generate", "edit")  # the understanding side is the same in all
     return run(artist, seed, count, lambda phase: None, lambda: None, ("text_to_image", "editing", "questions"))
@@ -99,19 +99,25 @@ def main() -> None:
     parser.add_argument("--only", choices=VARIANTS, nargs="+", default=list(VARIANTS))
     chosen = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    drawings = store(chosen)
+    learned = source(chosen)
+    requests = learned.requests if isinstance(learned, Drawings) else learned
     logs, rows = {}, []
     for name in chosen.only:
         variant = VARIANTS[name]
         print(name, flush=True)
         settings = Namespace(
-            **vars(chosen), plan=chosen.steps, minutes=math.inf, prompts_first=PROMPTS_FIRST, shift=variant.shift
+            **vars(chosen),
+            plan=chosen.steps,
+            minutes=math.inf,
+            prompts_first=PROMPTS_FIRST,
+            finish=False,
+            shift=variant.shift,
         )
         if not _file(name).exists():
             begin(_file(name), begun())
-        drawings.requests.deep = variant.deep
-        logs[name] = train(_file(name), drawings, settings, variant.sides).log
-        rows.append(row(name, examine(name, drawings, chosen.seed, chosen.count)))
+        requests.deep = variant.deep
+        logs[name] = train(_file(name), learned, settings, variant.sides).log
+        rows.append(row(name, examine(name, requests, chosen.seed, chosen.count)))
         print(rows[-1], flush=True)
     plot(FOLDER / "curves.png", logs)
     names = [category.replace("_", " ") for category in GENEVAL]

@@ -21,6 +21,7 @@ from .flow import velocity
 from .model import DEVICE, SIZE
 
 Picture = NDArray[np.uint8]
+TOGETHER = 32 if DEVICE.type == "cpu" else 128
 
 
 @torch.no_grad()
@@ -38,8 +39,8 @@ def draw(
     """One picture (side, side, 3) for each text with its reference pictures; picture k has the seed `seed` + k."""
     grid = (side // tower.config.token_size,) * 2
     drawn: list[Picture] = []
-    for start in range(0, len(asked), 32):
-        part = asked[start : start + 32]
+    for start in range(0, len(asked), TOGETHER):
+        part = asked[start : start + TOGETHER]
         texts = [text for text, _ in part]
         latents = [list(pictures.encode(np.stack(given))) if given and "vae" in sides else [] for _, given in part]
         with torch.autocast(DEVICE.type, torch.bfloat16):

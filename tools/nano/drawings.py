@@ -30,7 +30,7 @@ from lightfusion_core.understanding.answer import THINK_SYSTEM
 from lightfusion_core.understanding.tokenizer import Tokenizer
 from lightfusion_core.understanding.tower import UnderstandingTower
 
-from .flow import Context
+from .flow import Context, Layout, stacked
 from .model import DEVICE, SIZE, VAE_EXPORT, nano_config, read_vae_config
 from .single_frame import decode, encode
 from .states import Row, see, vit_patches
@@ -74,17 +74,24 @@ class Pictures:
         )
 
     @torch.no_grad()
-    def encode(self, pictures: NDArray[np.uint8]) -> Tensor:
-        pixels = torch.from_numpy(pictures).to(DEVICE).permute(0, 3, 1, 2).float() / 127.5 - 1
+    def encode(self, pictures: NDArray[np.uint8] | Tensor) -> Tensor:
+        pixels = torch.as_tensor(pictures).to(DEVICE).permute(0, 3, 1, 2).float() / 127.5 - 1
         with torch.autocast(DEVICE.type, torch.bfloat16):
             latents = encode(self.vae.model, pixels)[0].float()
         return ((latents - self.mean) / self.std).unsqueeze(2)
 
-    @torch.no_grad()
     def decode(self, latents: Tensor) -> NDArray[np.uint8]:
+        return self._levels(latents).cpu().numpy()
+
+    def worn(self, pictures: Tensor) -> Tensor:
+        """Pictures after one trip through the VAE, on the device."""
+        return self._levels(self.encode(pictures))
+
+    @torch.no_grad()
+    def _levels(self, latents: Tensor) -> Tensor:
         with torch.autocast(DEVICE.type, torch.bfloat16):
             pixels = decode(self.vae.model, latents.squeeze(2) * self.std + self.mean)
-        return (pixels.float().clamp(-1, 1) * 127.5 + 127.5).byte().permute(0, 2, 3, 1).cpu().numpy()
+        return (pixels.float().clamp(-1, 1) * 127.5 + 127.5).byte().permute(0, 2, 3, 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,11 +236,41 @@ class Requests:
         self.vit_grid, self.grid = (side, side), (SIZE // config.token_size,) * 2
 
     @torch.no_grad()
-    def features(self, pictures: NDArray[np.uint8]) -> Tensor:
+    def features(self, pictures: NDArray[np.uint8] | Tensor) -> Tensor:
         """ViT features (B, tokens, width) of pictures uint8 (B, H, W, 3)."""
-        return see(self.vlm, *vit_patches(torch.from_numpy(pictures).to(DEVICE).float() / 255, self.vlm.config))
+        return see(self.vlm, *vit_patches(torch.as_tensor(pictures).to(DEVICE).float() / 255, self.vlm.config))
+
+    def layout(
+        self,
+        texts: Sequence[Sequence[str]],
+        clean: Sequence[int],
+        seen: Sequence[int],
+        grid: tuple[int, int] | None = None,
+        step: int = 1,
+    ) -> Layout:
+        """Where each text stands behind so many references as clean latents and as ViT tokens; either may be 0, which
+        leaves the references out of that side."""
+        rows = []
+        for segments, latents, features in zip(texts, clean, seen, strict=True):
+            row = Row((self.tokenizer.sov, self.tokenizer.eov))
+            for _ in range(max(latents, features)):
+                if latents:
+                    row.clean(*self.grid)
+                if features:
+                    row.vit(*self.vit_grid)
+            for text in segments:
+                row.text(self.tokenizer.segment(text))
+            rows.append(row)
+        return Layout(rows, grid or self.grid, step)
 
     @torch.no_grad()
+    def placed(self, layout: Layout, clean: Tensor | None, features: Tensor | None) -> Context:
+        """The context of a layout; see there."""
+        context = Context(self.vlm, layout, features, clean)
+        if not self.deep:
+            context.states = context.states[-1:] * len(context.states)
+        return context
+
     def context(
         self,
         texts: Sequence[Sequence[str]],
@@ -242,23 +279,32 @@ class Requests:
         grid: tuple[int, int] | None = None,
     ) -> Context:
         """The context of each text with the latents (C, 1, h, w) and the ViT features (tokens, width) of its
-        references, in order; either may be empty, which leaves the references out of that side."""
-        rows = []
-        for segments, clean, seen in zip(texts, latents, features, strict=True):
-            row = Row((self.tokenizer.sov, self.tokenizer.eov))
-            for _ in range(max(len(clean), len(seen))):
-                if clean:
-                    row.clean(*self.grid)
-                if seen:
-                    row.vit(*self.vit_grid)
-            for text in segments:
-                row.text(self.tokenizer.segment(text))
-            rows.append(row)
+        references, in order."""
+        layout = self.layout(texts, [len(one) for one in latents], [len(one) for one in features], grid)
         every = [one for seen in features for one in seen]
-        context = Context(self.vlm, rows, torch.stack(every) if every else None, latents, grid or self.grid)
-        if not self.deep:
-            context.states = context.states[-1:] * len(context.states)
-        return context
+        return self.placed(layout, stacked(latents), torch.stack(every) if every else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What is given of a request: its texts, and whether its references' clean latents and ViT tokens are."""
+
+    texts: tuple[str, ...]
+    latents: bool
+    vit: bool
+
+
+def given(rng: random.Random, one: Request, sides: tuple[str, ...]) -> Given:
+    """A request with conditions dropped by chance, in looser words. `sides` are those through which references are
+    shown at all."""
+    text, no_latent, no_vit = (rng.random() < share for share in (DROP_TEXT, DROP_LATENT, DROP_VIT))
+    if len(sides) < 2:  # the only side that shows the references stays
+        no_latent, no_vit = "vae" not in sides, "vit" not in sides
+    if text:
+        said: tuple[str, ...] = ("",)
+    else:
+        said = one.texts if len(one.texts) > 1 else (loosen(rng, one.text),)
+    return Given(said, not no_latent, not no_vit)
 
 
 class Drawings:
@@ -330,28 +376,22 @@ class Drawings:
     def batch(
         self, task: str, rng: random.Random, count: int, sides: tuple[str, ...] = ("vit", "vae")
     ) -> tuple[Context, Tensor]:
-        """Contexts of `count` requests, conditions dropped by chance, and the latents that they should give.
-        `sides` are those through which references are shown at all."""
+        """Contexts of `count` requests, conditions dropped by chance (see `given`), and the latents that they should
+        give."""
         texts, latents, features = [], [], []
         sizes = self.sized[task]
         size = rng.choices(list(sizes), [len(found) for found in sizes.values()])[0]
         chosen = rng.choices(sizes[size], k=count)
         for index in chosen:
             place = self.places[task][index]
-            text, no_latent, no_vit = (rng.random() < share for share in (DROP_TEXT, DROP_LATENT, DROP_VIT))
-            if len(sides) < 2:  # the only side that shows the references stays
-                no_latent, no_vit = "vae" not in sides, "vit" not in sides
-            texts.append(("",) if text else self._said(rng, self.made[task][index]))
-            latents.append([] if no_latent else [self.latents[k].float() for k in place[:-1]])
-            features.append([] if no_vit else [self.features[self.row_of[k]] for k in place[:-1]])
+            left = given(rng, self.made[task][index], sides)
+            texts.append(left.texts)
+            latents.append([self.latents[k].float() for k in place[:-1]] if left.latents else [])
+            features.append([self.features[self.row_of[k]] for k in place[:-1]] if left.vit else [])
         target = torch.stack([self.latents[self.places[task][index][-1]].float() for index in chosen])
         token = self.requests.vlm.config.token_size
         grid = (size[1] // token, size[0] // token)
         return self.requests.context(texts, latents, features, grid), target
-
-    @staticmethod
-    def _said(rng: random.Random, one: Request) -> tuple[str, ...]:
-        return one.texts if len(one.texts) > 1 else (loosen(rng, one.text),)
 
 
 def _groups(shown: Sequence[Shown]) -> list[list[int]]:

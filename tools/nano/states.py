@@ -16,12 +16,13 @@ from einops import rearrange
 from torch import Tensor
 
 from lightfusion_core.config import ModelConfig, VisionConfig
-from lightfusion_core.generation.rope import apply_half_rope, multimodal_rope
+from lightfusion_core.generation.rope import apply_half_rope
 from lightfusion_core.layout import Split, TokenKind
 from lightfusion_core.understanding.tower import UnderstandingTower
 from lightfusion_core.understanding.vision import CLIP_MEAN, CLIP_STD
 
 from .attention import autocast_dtype, bias_of, plain_attention
+from .graphs import to_device
 
 
 class Row:
@@ -89,9 +90,9 @@ class Row:
 class Rows:
     """A batch of rows, padded on the right: tensors (B, n), `positions` (B, 3, n), `mask` (B, 1, n, n)."""
 
-    def __init__(self, rows: Sequence[Row]) -> None:
-        self.rows = rows
-        longest = max(len(row.ids) for row in rows)
+    def __init__(self, rows: Sequence[Row], step: int = 1) -> None:
+        """`step`: the padded length is a multiple of it."""
+        longest = -(-max(len(row.ids) for row in rows) // step) * step
         self.ids = _padded([row.ids for row in rows], longest)
         self.part = _padded([row.part for row in rows], longest)
         self.seen = _padded([row.seen for row in rows], longest).bool()
@@ -112,17 +113,10 @@ class Rows:
         self.last_two = lengths[:, None] + torch.tensor([-2, -1])
         """Where the target's markers are, if they were appended last."""
 
-    def to(self, device: torch.device) -> Rows:
-        """The same on a device."""
-        for name, value in vars(self).items():
-            if isinstance(value, Tensor):
-                setattr(self, name, value.to(device))
-        return self
-
     def run(self, tower: UnderstandingTower, features: Tensor | None) -> list[Tensor]:
         """Every layer's raw output (B, n, width). `features` (pictures, tokens, width) of all rows' pictures. The rows
         move to the tower's device."""
-        self.to(tower.model.language_model.embed_tokens.weight.device)
+        to_device(self, tower.model.language_model.embed_tokens.weight.device)
         hidden = tower.model.language_model.embed_tokens(self.ids)
         if features is not None:
             hidden = hidden.masked_scatter(self.seen[:, :, None], features.to(hidden.dtype))
@@ -139,18 +133,34 @@ def _padded(rows: Sequence[Sequence[float]], longest: int) -> Tensor:
 
 
 @cache
-def _resize(before: int, after: int) -> Tensor:
+def _resize(before: int, after: int, device: torch.device) -> Tensor:
     """Antialiased bicubic resizing of one axis as a matrix (after, before)."""
     eye = torch.eye(before)[None, None]
-    return F.interpolate(eye, (after, before), mode="bicubic", antialias=True)[0, 0]
+    return F.interpolate(eye, (after, before), mode="bicubic", antialias=True)[0, 0].to(device)
+
+
+@cache
+def _clip_statistics(device: torch.device) -> tuple[Tensor, Tensor]:
+    mean, std = (torch.tensor(one, device=device).view(1, -1, 1, 1) for one in (CLIP_MEAN, CLIP_STD))
+    return mean, std
+
+
+@cache
+def _vision_angles(rows: int, columns: int, merge: int, head: int, device: torch.device) -> Tensor:
+    """The rotary angles (n, head) of patches in the order of `vit_patches`."""
+    place = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"), dim=-1)
+    place = place.reshape(rows // merge, merge, columns // merge, merge, 2).transpose(1, 2).reshape(-1, 2)
+    frequency = 1.0 / 10000.0 ** (torch.arange(0, head // 2, 2).float() / (head // 2))
+    angle = (place[:, :, None] * frequency).flatten(1)
+    return torch.cat([angle, angle], dim=-1).to(device)
 
 
 def vit_patches(pictures: Tensor, config: ModelConfig) -> tuple[Tensor, tuple[int, int]]:
     """Square pictures (B, H, W, 3) in 0..1 to flattened patches (B, n, numbers) and their grid."""
     side = round(pictures.shape[1] / config.vit_image.stride) * config.vit_image.stride
-    matrix = _resize(pictures.shape[1], side).to(pictures.device)
+    matrix = _resize(pictures.shape[1], side, pictures.device)
     resized = (matrix @ pictures.permute(0, 3, 1, 2) @ matrix.T).clamp(0, 1)
-    mean, std = (torch.tensor(one, device=pictures.device).view(1, -1, 1, 1) for one in (CLIP_MEAN, CLIP_STD))
+    mean, std = _clip_statistics(pictures.device)
     pixels = (resized - mean) / std
     return _patchify(pixels, config.vision), (side // config.vision.patch_size,) * 2
 
@@ -173,14 +183,9 @@ def see(tower: UnderstandingTower, patches: Tensor, grid: tuple[int, int]) -> Te
     on the batch as it is; the result is the same.
     """
     visual = tower.model.visual
-    rows, columns = grid
-    place = torch.stack(torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij"), dim=-1)
     merge = visual.spatial_merge_size
-    place = place.reshape(rows // merge, merge, columns // merge, merge, 2).transpose(1, 2).reshape(-1, 2)
     head = tower.config.vision.hidden_size // tower.config.vision.num_heads
-    frequency = 1.0 / 10000.0 ** (torch.arange(0, head // 2, 2).float() / (head // 2))
-    angle = (place[:, :, None] * frequency).flatten(1)
-    angle = torch.cat([angle, angle], dim=-1).to(patches.device)
+    angle = _vision_angles(*grid, merge, head, patches.device)
     dtype = autocast_dtype(patches)
     rope = (angle.cos().to(dtype), angle.sin().to(dtype))
     batch, count = patches.shape[:2]
@@ -227,9 +232,18 @@ def _normal(norm: Any, x: Tensor) -> Tensor:
 
 
 def batch_rope(positions: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
-    """The VLM's and the fusion's tables (B, 1, n, head_dim) for positions (3, B, n)."""
-    cos, sin = multimodal_rope(
-        positions.flatten(1), config.text.mrope_section, config.text.rope_theta, positions.device
-    )
-    shape = (positions.shape[1], 1, positions.shape[2], cos.shape[-1])
-    return cos.view(shape), sin.view(shape)
+    """The VLM's and the fusion's tables (B, 1, n, head_dim) for positions (3, B, n), as the engine's `multimodal_rope`
+    has them, on the device where the positions are."""
+    frequency, axis = _rope_frequencies(config.text.mrope_section, config.text.rope_theta, positions.device)
+    angle = positions[axis].movedim(0, -1).float() * frequency
+    angle = torch.cat([angle, angle], dim=-1)[:, None]
+    return angle.cos(), angle.sin()
+
+
+@cache
+def _rope_frequencies(sections: tuple[int, ...], theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Frequencies (head_dim / 2), and which of time, height and width each belongs to."""
+    half = sum(sections)
+    frequency = 1.0 / theta ** (torch.arange(0, 2 * half, 2, dtype=torch.float32) / (2 * half))
+    axis = torch.repeat_interleave(torch.arange(3), torch.tensor(sections))
+    return frequency.to(device), axis.to(device)

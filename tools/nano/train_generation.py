@@ -20,13 +20,13 @@ from torch import Tensor
 from lightfusion_core.generation.tower import GenerationTower
 from lightfusion_core.sampling.guidance import Guidance
 from lightfusion_core.sampling.loop import Sampling
-from lightfusion_core.training.flow import noisy, squared_error, warped
 from lightfusion_core.understanding.tokenizer import Tokenizer
 
 from .draw import draw
 from .drawings import TASKS, Drawings, Pictures, Requests, request
-from .flow import new_generation, velocity
+from .flow import chance, flow_loss, new_generation
 from .model import DEVICE, RUNS, TOKENIZER, nano_config, read_vae_config
+from .stream import Recorded, Stream
 from .team import Team
 from .train_vlm import load_tower
 from .training import Training, optimizers_of, options, sheet
@@ -72,11 +72,7 @@ def losses(
     with torch.autocast(DEVICE.type, torch.bfloat16):
         for task, count in counts:
             context, clean = drawings.batch(task, rng, count, sides)
-            draw = torch.Generator().manual_seed(rng.getrandbits(62))
-            sigma = warped(torch.randn(len(clean), generator=draw).to(DEVICE), shift)
-            noise = torch.randn(clean.shape, generator=draw).to(DEVICE)
-            found = velocity(tower, noisy(clean, noise, sigma), (sigma * 1000).floor(), context)
-            loss = squared_error(found, clean, noise).mean()
+            loss = flow_loss(tower, context, clean, *chance(rng, clean, shift))
             total = total + loss / len(counts)
             figures[f"{task} loss"] = float(loss.detach())
     return total, figures
@@ -94,9 +90,12 @@ def show(
     sheet(path, [([*seen, made], text) for (text, seen), made in zip(asked, drawn, strict=True)])
 
 
-def store(chosen: argparse.Namespace) -> Drawings:
-    """The requests to learn from, on the frozen understanding side; each process of a team has its own."""
+def source(chosen: argparse.Namespace) -> Drawings | Requests:
+    """The requests to learn from, on the frozen understanding side: on a CPU a store of them (each process of a team
+    has its own), on a GPU what draws them."""
     requests = Requests(Tokenizer(TOKENIZER, nano_config().special_tokens), load_tower())
+    if DEVICE.type == "cuda":
+        return requests
     team = Team()
     count = team.share(chosen.pictures)
     counts = {"draw": count, "edit": count * 3 // 4, "compose": count // 4, "sized": count // 4}
@@ -104,7 +103,7 @@ def store(chosen: argparse.Namespace) -> Drawings:
 
 
 def train(
-    checkpoint: Path, drawings: Drawings, chosen: argparse.Namespace, sides: tuple[str, ...] = ("vit", "vae")
+    checkpoint: Path, learned: Drawings | Requests, chosen: argparse.Namespace, sides: tuple[str, ...] = ("vit", "vae")
 ) -> Training:
     """Train, or go on with, the tower of one checkpoint file; a sheet stands beside it."""
     config = nano_config(read_vae_config())
@@ -116,12 +115,19 @@ def train(
     pictures, page = Pictures(), checkpoint.with_name(f"{checkpoint.stem}_sheet.png")
     pairs = max(1, training.team.count // 2)
 
-    def step(rng: random.Random) -> tuple[Tensor, dict[str, float]]:
-        tasks = tasks_of(training.step, chosen.prompts_first * training.plan, training.team)
-        counts = [(task, round(chosen.batch * ROWS[task] / pairs)) for task in tasks]
-        return losses(tower, drawings, rng, counts, chosen.shift, sides)
+    def counts_of(step: int) -> list[tuple[str, int]]:
+        tasks = tasks_of(step, chosen.prompts_first * training.plan, training.team)
+        return [(task, round(chosen.batch * ROWS[task] / pairs)) for task in tasks]
 
-    training.run(step, chosen.minutes, lambda: show(mean, drawings.requests, pictures, page, sides))
+    def step(rng: random.Random) -> tuple[Tensor | None, dict[str, float]]:
+        if isinstance(learned, Drawings):
+            return losses(tower, learned, rng, counts_of(training.step), chosen.shift, sides)
+        return None, recorded(next(ahead), rng)
+
+    requests = learned.requests if isinstance(learned, Drawings) else learned
+    recorded = Recorded(tower, requests, pictures, chosen.shift)
+    ahead = Stream(requests, counts_of, training.plan, chosen.seed, sides).batches(training.step)
+    training.run(step, chosen.minutes, lambda: show(mean, requests, pictures, page, sides), finish=chosen.finish)
     return training
 
 
@@ -136,7 +142,7 @@ def main() -> None:
     )
     parser.add_argument("--shift", type=float, default=nano_config().defaults.shift)
     chosen = parser.parse_args()
-    train(CHECKPOINT, store(chosen), chosen)
+    train(CHECKPOINT, source(chosen), chosen)
 
 
 if __name__ == "__main__":

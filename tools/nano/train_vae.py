@@ -3,7 +3,8 @@
     python -m tools.nano.train_vae                    train, or go on where it stopped
     python -m tools.nano.train_vae --check            what the judge makes of its reconstructions
     python -m tools.nano.train_vae --export DIR       weights and configuration in the large model's layout
-    python -m tools.nano.train_vae --decoder-of DIR   the decoder alone, on from the VAE in a model's folder
+    python -m tools.nano.train_vae --on-from DIR      all of it, on from the VAE in a model's folder
+    python -m tools.nano.train_vae --decoder-of DIR   the decoder alone, on from there
 
 The first part of the training sees crops around things, where the edges are; the rest sees whole pictures of several
 sizes. Noise is added to the latents, so that the decoder forgives a generator's small errors and the latent space
@@ -19,6 +20,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -30,11 +32,12 @@ from lightfusion_core.config import VAEConfig
 from lightfusion_core.generation.vae import build_autoencoder
 from lightfusion_core.unfinished import unfinished
 
+from .graphs import Captured
 from .model import DEVICE
 from .muon import Muon
 from .single_frame import decode, encode
 from .vae_check import check, save_sheet
-from .vae_data import picture_batch
+from .vae_data import batches
 from .vae_export import export, export_decoder, read_vae
 
 FOLDER = Path("runs/nano/vae")
@@ -50,7 +53,7 @@ CONFIG = VAEConfig(
     preview_bias=(0.0, 0.0, 0.0),
 )
 
-PIXELS = 64  # per batch, in units of 1024: 16 crops or 4 whole pictures
+PIXELS = 64  # per batch, in units of 1024: 16 crops or 4 whole pictures; sixteen times that on a GPU
 WEIGHTS = {
     "value": 1.0,  # the absolute error: it keeps areas flat
     "squares": 2.0,  # the squared error: it finds the colours
@@ -92,41 +95,51 @@ def optimizers(vae: AutoencoderKLWan, rate: float) -> tuple[torch.optim.Optimize
     return Muon(inner, lr=rate), torch.optim.AdamW(outer, lr=ADAM_SHARE * rate, betas=(0.9, 0.99), weight_decay=1e-3)
 
 
-def losses(vae: AutoencoderKLWan, pictures: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """The terms of the loss, unweighted, for pictures (B, 3, H, W) in -1..1."""
-    mean, log_variance = encode(vae, pictures)
+@dataclass
+class Lesson:
+    """What a step learns from: pictures (B, 3, H, W) in -1..1; a chance in 0..1 for each (B, 1, 1, 1), of which the
+    level of the noise on its latents is made; and that noise (B, C, h, w)."""
+
+    pictures: Tensor
+    chance: Tensor
+    noise: Tensor
+
+
+def lesson(pictures: Tensor, generator: torch.Generator) -> Lesson:
+    """Pictures on the device, with the chance of their step."""
+    count, _, height, width = pictures.shape
+    chance = torch.rand((count, 1, 1, 1), generator=generator)
+    noise = torch.randn((count, CHANNELS, height // CONFIG.stride, width // CONFIG.stride), generator=generator)
+    return Lesson(pictures.to(DEVICE), chance.to(DEVICE), noise.to(DEVICE))
+
+
+def losses(vae: AutoencoderKLWan, given: Lesson) -> dict[str, Tensor]:
+    """The terms of the loss, unweighted."""
+    mean, log_variance = encode(vae, given.pictures)
     scale = mean.detach().std()
-    extra = scale * LATENT_NOISE * torch.rand((len(mean), 1, 1, 1), generator=generator).to(DEVICE)
-    deviation = (log_variance.exp() + extra.square()).sqrt()
-    latents = mean + deviation * torch.randn(mean.shape, generator=generator).to(DEVICE)
-    error = decode(vae, latents) - pictures
-    edges = (error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()) / 2
+    deviation = (log_variance.exp() + (scale * LATENT_NOISE * given.chance).square()).sqrt()
+    error = decode(vae, mean + deviation * given.noise) - given.pictures
     with torch.autocast(DEVICE.type, enabled=False):
-        colors = unexplained_colors(mean / scale, pictures)
+        colors = unexplained_colors(mean / scale, given.pictures)
     divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).mean()
-    return {
-        "value": error.abs().mean(),
-        "squares": error.square().mean(),
-        "edges": edges,
-        "colors": colors,
-        "divergence": divergence,
-    }
+    return {**terms_of(error), "colors": colors, "divergence": divergence}
 
 
-def decoder_losses(vae: AutoencoderKLWan, pictures: Tensor, generator: torch.Generator) -> dict[str, Tensor]:
-    """The terms of the loss of the decoder alone, unweighted, for pictures (B, 3, H, W) in -1..1."""
+def decoder_losses(vae: AutoencoderKLWan, given: Lesson) -> dict[str, Tensor]:
+    """The terms of the loss of the decoder alone, unweighted."""
     with torch.no_grad():
-        seen = pictures.clone()
-        trips = torch.tensor([TRIPS[index % len(TRIPS)] for index in range(len(pictures))], device=DEVICE)
-        for trip in range(int(trips.max())):
-            again = trips > trip
+        seen = given.pictures.clone()
+        for trip in range(max(TRIPS)):
+            again = torch.tensor([TRIPS[index % len(TRIPS)] > trip for index in range(len(seen))], device=DEVICE)
             seen[again] = decode(vae, encode(vae, seen[again])[0]).clamp(-1, 1)
         mean = encode(vae, seen)[0]
         # The square of a uniform number: most latents are nearly clean, as most that are decoded will be.
-        chance = torch.rand((len(mean), 1, 1, 1), generator=generator).to(DEVICE)
-        level = mean.std() * LATENT_NOISE * chance.square()
-        latents = mean + level * torch.randn(mean.shape, generator=generator).to(DEVICE)
-    error = decode(vae, latents) - pictures
+        latents = mean + mean.std() * LATENT_NOISE * given.chance.square() * given.noise
+    return terms_of(decode(vae, latents) - given.pictures)
+
+
+def terms_of(error: Tensor) -> dict[str, Tensor]:
+    """What is said of the error of pictures (B, 3, H, W)."""
     edges = (error.diff(dim=2).abs().mean() + error.diff(dim=3).abs().mean()) / 2
     return {"value": error.abs().mean(), "squares": error.square().mean(), "edges": edges}
 
@@ -139,15 +152,14 @@ def unexplained_colors(latents: Tensor, pictures: Tensor) -> Tensor:
     color, x = (item.float().movedim(1, -1).flatten(0, 2) for item in (mean_colors, latents))
     x = torch.cat([x, torch.ones_like(x[:, :1])], dim=1)
     ridge = 1e-3 * len(x) * torch.eye(x.shape[1], device=x.device)
-    fit = torch.linalg.solve(x.T @ x + ridge, x.T @ color)
+    fit = torch.linalg.solve_ex(x.T @ x + ridge, x.T @ color)[0]  # a ridge has a solution: nothing to wait for
     return (x @ fit - color).square().mean()
 
 
-def pace_of(step: int, steps: int) -> float:
-    """The learning rate's share of its peak: a short rise, then half a cosine down to a hundredth."""
-    if step < 50:
-        return (step + 1) / 50
-    return 0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * (step - 50) / max(1, steps - 50)))
+def pace_of(step: int, done: float) -> float:
+    """The learning rate's share of its peak when a part of the training is done: a short rise, and half a cosine down
+    to a hundredth."""
+    return min(1.0, (step + 1) / 50) * (0.01 + 0.99 * (0.5 + 0.5 * math.cos(math.pi * min(1.0, done))))
 
 
 def train(arguments: argparse.Namespace) -> None:
@@ -155,11 +167,11 @@ def train(arguments: argparse.Namespace) -> None:
     folder: Path = arguments.folder
     folder.mkdir(parents=True, exist_ok=True)
     vae = new_vae(arguments.seed)
+    if origin := arguments.decoder_of or arguments.on_from:
+        read_vae(vae, CONFIG, origin)
     if arguments.decoder_of:
-        read_vae(vae, CONFIG, arguments.decoder_of)
         vae.encoder.requires_grad_(False)
         vae.quant_conv.requires_grad_(False)
-    losses_of = decoder_losses if arguments.decoder_of else losses
     crops = 0 if arguments.decoder_of else arguments.crops
     vae.to(DEVICE)
     both = optimizers(vae, arguments.rate)
@@ -171,25 +183,36 @@ def train(arguments: argparse.Namespace) -> None:
         for optimizer, saved_state in zip(both, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved_state)
         first, curve = state["step"], state["curve"]
+    begun = first / arguments.steps
+
+    def learn(given: Lesson) -> Tensor:
+        """The terms of the loss, whose gradients are added to those that stand."""
+        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=arguments.bf16):
+            terms = decoder_losses(vae, given) if arguments.decoder_of else losses(vae, given)
+        torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum().backward()
+        return torch.stack([term.detach() for term in terms.values()])
+
+    names = tuple(WEIGHTS)[: 3 if arguments.decoder_of else None]
+    step_of = learn if arguments.decoder_of else Captured(learn, vae.parameters())
+    groups = [group for optimizer in both for group in optimizer.param_groups]
     started = saved = time.monotonic()
     recent: list[dict[str, float]] = []
-    for step in range(first, arguments.steps):
-        over = time.monotonic() - started > arguments.minutes * 60
+    ahead = batches(arguments.seed, range(first, arguments.steps), crops * arguments.steps, arguments.pixels)
+    for step, pictures in zip(range(first, arguments.steps), ahead, strict=True):
+        passed = (time.monotonic() - started) / 60
+        over, done = passed > arguments.minutes, step / arguments.steps
+        if arguments.finish:
+            done = max(done, begun + (1 - begun) * min(1.0, passed / arguments.minutes))
+        for group, peak in zip(groups, peaks, strict=True):
+            group["lr"] = peak * pace_of(step, done)
+        for optimizer in both:
+            optimizer.zero_grad(set_to_none=DEVICE.type != "cuda")
         # All chance hangs on the step, so that a resumed run is the uninterrupted one.
         generator = torch.Generator().manual_seed(arguments.seed * 1_000_003 + step)
-        whole = step >= crops * arguments.steps
-        pictures = picture_batch(arguments.seed, step, whole, PIXELS).to(DEVICE)
-        groups = [group for optimizer in both for group in optimizer.param_groups]
-        for group, peak in zip(groups, peaks, strict=True):
-            group["lr"] = peak * pace_of(step, arguments.steps)
-        with torch.autocast(DEVICE.type, torch.bfloat16, enabled=arguments.bf16):
-            terms = losses_of(vae, pictures, generator)
-        loss = torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum()
-        vae.zero_grad()
-        loss.backward()
+        found = step_of(lesson(pictures, generator)).tolist()
         for optimizer in both:
             optimizer.step()
-        recent.append({name: float(term.detach()) for name, term in terms.items()})
+        recent.append(dict(zip(names, found, strict=True)))
         if (step + 1) % 50 == 0 or step + 1 == arguments.steps:
             means = {name: sum(item[name] for item in recent) / len(recent) for name in recent[0]}
             recent.clear()
@@ -243,11 +266,17 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=FOLDER, help="checkpoints and sheets (default: %(default)s)")
     parser.add_argument("--steps", type=int, default=7000, help="length of the whole training (default: %(default)s)")
     parser.add_argument("--minutes", type=float, default=math.inf, help="how long to train now")
+    parser.add_argument("--finish", action="store_true", help="let the rate fall within the minutes, all steps or not")
     parser.add_argument("--crops", type=float, default=0.5, help="share of the steps on crops (default: %(default)s)")
     parser.add_argument("--rate", type=float, default=0.012, help="Muon's peak learning rate (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--no-bf16", dest="bf16", action="store_false", help="train in float32 throughout")
+    parser.add_argument(
+        "--pixels", type=int, default=PIXELS * (16 if DEVICE.type == "cuda" else 1),
+        help="of a batch, in units of 1024 (default: %(default)s)",
+    )  # fmt: skip
+    parser.add_argument("--on-from", type=Path, metavar="DIR", help="begin with the VAE in this folder")
     parser.add_argument(
         "--decoder-of", type=Path, metavar="DIR", help="train the decoder alone, on from the VAE in this folder"
     )

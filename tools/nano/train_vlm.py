@@ -303,7 +303,7 @@ def main() -> None:
         with torch.autocast(DEVICE.type, torch.bfloat16):
             return losses(learner, tasks, kind, rng, training.team.share(chosen.batch), begun, chosen.keep)
 
-    training.run(step, chosen.minutes)
+    training.run(step, chosen.minutes, finish=chosen.finish)
 
 
 if __name__ == "__main__":

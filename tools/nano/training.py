@@ -16,13 +16,15 @@ from torch import Tensor, nn
 from lightfusion_core.unfinished import unfinished
 
 from .model import DEVICE
+from .muon import Muon
 from .team import Team
 
 MEAN_DECAY = 0.999
 """Of the running mean of the weights, which is what ships."""
 
-Losses = Callable[[random.Random], tuple[Tensor, dict[str, float]]]
-"""One step: the loss, and figures to log. All its chance comes from the generator."""
+Losses = Callable[[random.Random], tuple[Tensor | None, dict[str, float]]]
+"""One step: the loss, or None where the gradients stand already, and figures to log. All its chance comes from the
+generator."""
 
 
 def options(parser: argparse.ArgumentParser, *, minutes: float, plan: int, batch: int, rate: float) -> None:
@@ -32,6 +34,7 @@ def options(parser: argparse.ArgumentParser, *, minutes: float, plan: int, batch
     parser.add_argument("--batch", type=int, default=batch, help="(default: %(default)s)")
     parser.add_argument("--rate", type=float, default=rate, help="highest learning rate (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--finish", action="store_true", help="let the rate fall within the minutes, plan or not")
 
 
 def optimizers_of(module: nn.Module, rate: float, inner: tuple[str, ...]) -> list[torch.optim.Optimizer]:
@@ -41,7 +44,7 @@ def optimizers_of(module: nn.Module, rate: float, inner: tuple[str, ...]) -> lis
     chosen = {id(parameter) for parameter in matrices}
     others = [parameter for parameter in module.parameters() if id(parameter) not in chosen]
     return [
-        Team().optimizer(torch.optim.Muon, matrices, lr=rate, weight_decay=0.05, adjust_lr_fn="match_rms_adamw"),
+        Team().optimizer(Muon, matrices, lr=rate, weight_decay=0.05, like_adam=True),
         torch.optim.AdamW(others, lr=rate, betas=(0.9, 0.98), weight_decay=0.01),
     ]
 
@@ -87,17 +90,29 @@ class Training:
                 print(f"resumed at step {self.step}", flush=True)
 
     def run(
-        self, losses: Losses, minutes: float, show: Callable[[], None] | None = None, until: int | None = None
+        self,
+        losses: Losses,
+        minutes: float,
+        show: Callable[[], None] | None = None,
+        until: int | None = None,
+        finish: bool = False,
     ) -> None:
         """Train until the plan (or the step `until`) is done or the time is up; a checkpoint every minute,
-        a look at the model (`show`) every thousand steps, and both at the end."""
+        a look at the model (`show`) every tenth of the plan, and both at the end. With `finish` the rate has fallen
+        when the time is up, however many steps there were."""
+        if finish and self.team.count > 1:
+            raise SystemExit("--finish goes by one process's clock: train with a plan, or without torchrun.")
+        begun = self.step / self.plan
         started = saved = time.monotonic()
         recent: list[dict[str, float]] = []
         last = self.plan if until is None else min(until, self.plan)
         over = minutes <= 0
         while self.step < last and not over:
             now = time.monotonic()
-            figures, (over, due) = self._advance(losses, (now - started > minutes * 60, now - saved > 60))
+            done = self.step / self.plan
+            if finish:
+                done = max(done, begun + (1 - begun) * (now - started) / (minutes * 60))
+            figures, (over, due) = self._advance(losses, (now - started > minutes * 60, now - saved > 60), done)
             recent.append(figures)
             if self.step % 50 == 0 or self.step == self.plan:
                 self._note(recent, (now - started) / 60)
@@ -105,7 +120,7 @@ class Training:
             if due:
                 self.save()
                 saved = time.monotonic()
-            if show is not None and self.team.leads and self.step % 1000 == 0:
+            if show is not None and self.team.leads and self.step % max(1000, self.plan // 10) == 0:
                 show()
         self.save()
         if show is not None and self.team.leads:
@@ -120,16 +135,18 @@ class Training:
             said = "  ".join(f"{name} {value:.3f}" for name, value in mean.items())
             print(f"step {self.step}  {said}  {minutes:.1f} min", flush=True)
 
-    def _advance(self, losses: Losses, said: Sequence[bool]) -> tuple[dict[str, float], list[bool]]:
-        """One step; its figures, and what the team's leader said."""
-        fall = 0.5 + 0.5 * math.cos(math.pi * min(1.0, self.step / self.plan))
+    def _advance(self, losses: Losses, said: Sequence[bool], done: float) -> tuple[dict[str, float], list[bool]]:
+        """One step, when a part `done` of the training is over; its figures, and what the team's leader said."""
+        fall = 0.5 + 0.5 * math.cos(math.pi * min(1.0, done))
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = self.rate * min(1.0, (self.step + 1) / 100) * (0.02 + 0.98 * fall)
         chance = self.seed * 1_000_003 + self.step * self.team.count + self.team.rank
+        # what is recorded on a GPU adds to the gradients where they are
+        self.module.zero_grad(set_to_none=DEVICE.type != "cuda")
         loss, figures = losses(random.Random(chance))
-        self.module.zero_grad(set_to_none=True)
-        loss.backward()
+        if loss is not None:
+            loss.backward()
         heard = self.team.average(self.module.parameters(), said)
         torch.nn.utils.clip_grad_norm_(self.module.parameters(), 1.0)
         for optimizer in self.optimizers:

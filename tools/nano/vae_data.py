@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import random
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
 
 from lightfusion_core.shapes.scenes import random_background, random_scene
 from lightfusion_core.shapes.world import Background, Scene, render
 
 CROP = 64
 _BLACK = Background("plain", "black")
-_DARK = 0.15  # how many scenes stand on black besides those of chance: outlines are hardest to keep there
+_DARK = 0.25  # how many scenes stand on black besides those of chance: outlines are hardest to keep there
 WHOLE_SIZES = ((128, 128),) * 7 + ((96, 96), (160, 160), (160, 96), (96, 128), (128, 192))
 
 
@@ -35,6 +38,23 @@ def picture_batch(seed: int, step: int, whole: bool, pixels: int) -> Tensor:
     count = max(1, round(pixels * 1024 / (width * height)))
     pictures = [render(_scene(rng), (width, height)) if whole else _crop(rng) for _ in range(count)]
     return to_tensor(pictures)
+
+
+class Batches(Dataset[Tensor]):
+    """The batch of every step: crops before the step `crops`, whole pictures after it; see `picture_batch`."""
+
+    def __init__(self, seed: int, crops: float, pixels: int) -> None:
+        self.seed, self.crops, self.pixels = seed, crops, pixels
+
+    def __getitem__(self, step: int) -> Tensor:
+        return picture_batch(self.seed, step, step >= self.crops, self.pixels)
+
+
+def batches(seed: int, steps: range, crops: float, pixels: int) -> Iterator[Tensor]:
+    """The batches of some steps, on a GPU's machine drawn ahead by all but one of the processor's cores: there a step
+    takes less time than its pictures."""
+    workers = len(os.sched_getaffinity(0)) - 1 if torch.cuda.is_available() else 0
+    yield from DataLoader(Batches(seed, crops, pixels), sampler=steps, batch_size=None, num_workers=workers)
 
 
 def to_tensor(pictures: list[np.ndarray]) -> Tensor:
