@@ -26,12 +26,14 @@ SLOW = {
 
 def _checks() -> list[object]:
     """The functions, read without importing them: they need ComfyUI."""
-    found = []
+    found, unknown = [], set(SLOW)
     for file in sorted(Path(__file__).with_name("in_host").glob("check_*.py")):
         for part in ast.parse(file.read_text(encoding="utf-8")).body:
             if isinstance(part, ast.FunctionDef) and part.name.startswith("check_"):
+                unknown.discard(part.name)
                 marks = [pytest.mark.slow] * (part.name in SLOW)
                 found.append(pytest.param(file.stem, part.name, id=part.name.removeprefix("check_"), marks=marks))
+    assert not unknown, f"There is no {', no '.join(sorted(unknown))}: take the name out of SLOW."
     return found
 
 
