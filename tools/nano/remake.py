@@ -3,10 +3,10 @@
     python -m tools.nano.remake --minutes 10                 from nothing
     python -m tools.nano.remake --minutes 10 --shipped       on from what ships
 
-Every stage has its share of the time and trains until that is over, when its rate has fallen, or its plan is done; what
-it left is what the next one begins with. A stage is over when the next one has begun, and the time that it leaves goes to the others. At the end
-a model folder stands in `runs/nano/model`, and its scores beside it. Nothing is downloaded. A CUDA device is used where
-there is one.
+Every stage has its share of the time and trains until that is over, when its rate has fallen, or its plan is done;
+what it left is what the next one begins with. A stage is over when the next one has begun, and the time that it leaves
+goes to the others. At the end a model folder stands in `runs/nano/model`, and its scores beside it. Nothing is
+downloaded. A CUDA device is used where there is one.
 """
 
 from __future__ import annotations
@@ -54,13 +54,14 @@ def stages(shipped: bool, plans: Sequence[int], pictures: int, count: int) -> li
     """What is to be done, in order. `plans`: the steps of VAE, understanding and generation side; `pictures`: prompts
     that the last learns from; `count`: requests of each kind for the scores."""
     vae, understanding, generation = plans
+    keeping = ("--keep", str(KEEP), "--rate", "1e-3") if shipped else ()
     learned = Stage(
-        "train_vlm", ("--finish", "--plan", str(understanding), *(("--keep", str(KEEP), "--rate", "1e-3") if shipped else ())),
-        UNDERSTANDING, understanding, 0.35,
+        "train_vlm", ("--finish", "--plan", str(understanding), *keeping), UNDERSTANDING, understanding, 0.35
     )  # fmt: skip
     drawn = Stage(
-        "train_generation", ("--finish", "--plan", str(generation), "--pictures", str(pictures)), GENERATION, generation, 0.5
-    )
+        "train_generation", ("--finish", "--plan", str(generation), "--pictures", str(pictures)),
+        GENERATION, generation, 0.5,
+    )  # fmt: skip
     ends = [
         Stage("export", (str(MODEL),), MODEL / "model.safetensors"),
         Stage("evaluate", ("--count", str(count), "--json", str(SCORES)), SCORES),
