@@ -68,12 +68,17 @@ def apply_wan_rope(x: Tensor, rope: Rope) -> Tensor:
 def multimodal_rope(position_ids: Tensor, sections: Sequence[int], theta: float, device: torch.device | str) -> Rope:
     """Tables (tokens, head_dim) for `position_ids` (3, tokens): Qwen2.5-VL's m-rope, whose frequencies
     are dealt to time, height and width in runs of `sections`."""
-    half = sum(sections)
-    frequency = 1.0 / theta ** (torch.arange(0, 2 * half, 2, dtype=torch.float32) / (2 * half))
-    axis = torch.repeat_interleave(torch.arange(3), torch.tensor(list(sections)))
+    frequency, axis = multimodal_frequencies(sections, theta)
     angle = position_ids.cpu()[axis].T.float() * frequency
     angle = torch.cat([angle, angle], dim=-1)
     return angle.cos().to(device), angle.sin().to(device)
+
+
+def multimodal_frequencies(sections: Sequence[int], theta: float) -> tuple[Tensor, Tensor]:
+    """m-rope's frequencies (head_dim / 2), float32, and which of time, height and width (0, 1, 2) each belongs to."""
+    half = sum(sections)
+    frequency = 1.0 / theta ** (torch.arange(0, 2 * half, 2, dtype=torch.float32) / (2 * half))
+    return frequency, torch.repeat_interleave(torch.arange(3), torch.tensor(list(sections)))
 
 
 def apply_half_rope(x: Tensor, rope: Rope) -> Tensor:

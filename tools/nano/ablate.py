@@ -24,7 +24,7 @@ from lightfusion_core.sampling.loop import Sampling
 from lightfusion_core.shapes.bench import Report, run
 from lightfusion_core.shapes.samples import GENEVAL
 
-from .drawings import Drawings, Requests
+from .drawings import Requests
 from .evaluate import Many, trained
 from .flow import new_generation
 from .model import RUNS, nano_config, read_vae_config
@@ -99,8 +99,7 @@ def main() -> None:
     parser.add_argument("--only", choices=VARIANTS, nargs="+", default=list(VARIANTS))
     chosen = parser.parse_args()
     FOLDER.mkdir(parents=True, exist_ok=True)
-    learned = source(chosen)
-    requests = learned.requests if isinstance(learned, Drawings) else learned
+    requests, store = source(chosen)
     logs, rows = {}, []
     for name in chosen.only:
         variant = VARIANTS[name]
@@ -116,7 +115,7 @@ def main() -> None:
         if not _file(name).exists():
             begin(_file(name), begun())
         requests.deep = variant.deep
-        logs[name] = train(_file(name), learned, settings, variant.sides).log
+        logs[name] = train(_file(name), requests, store, settings, variant.sides).log
         rows.append(row(name, examine(name, requests, chosen.seed, chosen.count)))
         print(rows[-1], flush=True)
     plot(FOLDER / "curves.png", logs)

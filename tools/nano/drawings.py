@@ -233,7 +233,12 @@ class Requests:
         self.deep = True
         self.tokenizer, self.vlm, config = tokenizer, vlm.to(DEVICE), vlm.config
         side = round(SIZE / config.vit_image.stride)
-        self.vit_grid, self.grid = (side, side), (SIZE // config.token_size,) * 2
+        self.vit_grid, self.grid = (side, side), self.grid_of((SIZE, SIZE))
+
+    def grid_of(self, size: tuple[int, int]) -> tuple[int, int]:
+        """(rows, columns) of tokens of a picture of a (width, height)."""
+        token = self.vlm.config.token_size
+        return size[1] // token, size[0] // token
 
     @torch.no_grad()
     def features(self, pictures: NDArray[np.uint8] | Tensor) -> Tensor:
@@ -389,9 +394,7 @@ class Drawings:
             latents.append([self.latents[k].float() for k in place[:-1]] if left.latents else [])
             features.append([self.features[self.row_of[k]] for k in place[:-1]] if left.vit else [])
         target = torch.stack([self.latents[self.places[task][index][-1]].float() for index in chosen])
-        token = self.requests.vlm.config.token_size
-        grid = (size[1] // token, size[0] // token)
-        return self.requests.context(texts, latents, features, grid), target
+        return self.requests.context(texts, latents, features, self.requests.grid_of(size)), target
 
 
 def _groups(shown: Sequence[Shown]) -> list[list[int]]:

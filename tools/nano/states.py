@@ -16,7 +16,7 @@ from einops import rearrange
 from torch import Tensor
 
 from lightfusion_core.config import ModelConfig, VisionConfig
-from lightfusion_core.generation.rope import apply_half_rope
+from lightfusion_core.generation.rope import apply_half_rope, multimodal_frequencies
 from lightfusion_core.layout import Split, TokenKind
 from lightfusion_core.understanding.tower import UnderstandingTower
 from lightfusion_core.understanding.vision import CLIP_MEAN, CLIP_STD
@@ -242,8 +242,5 @@ def batch_rope(positions: Tensor, config: ModelConfig) -> tuple[Tensor, Tensor]:
 
 @cache
 def _rope_frequencies(sections: tuple[int, ...], theta: float, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Frequencies (head_dim / 2), and which of time, height and width each belongs to."""
-    half = sum(sections)
-    frequency = 1.0 / theta ** (torch.arange(0, 2 * half, 2, dtype=torch.float32) / (2 * half))
-    axis = torch.repeat_interleave(torch.arange(3), torch.tensor(sections))
+    frequency, axis = multimodal_frequencies(sections, theta)
     return frequency.to(device), axis.to(device)

@@ -6,7 +6,6 @@ that it would meet those of any store again and again; here other processes draw
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,10 +13,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from lightfusion_core.generation.tower import GenerationTower
 
+from .ahead import drawn_ahead
 from .drawings import OTHER_SIZES, Pictures, Requests, given, request
 from .flow import Layout, chance, flow_loss
 from .graphs import Captured, to_device
@@ -78,12 +78,11 @@ class Stream(Dataset[list[Drawn]]):
             size, made = (SIZE, SIZE), [request(task, rng) for _ in range(count)]
         left = [given(rng, one, self.sides) for one in made]
         shown = [len(one.references) for one in made]
-        token = self.requests.vlm.config.token_size
         layout = self.requests.layout(
             [one.texts for one in left],
             [many if one.latents else 0 for many, one in zip(shown, left, strict=True)],
             [many if one.vit else 0 for many, one in zip(shown, left, strict=True)],
-            (size[1] // token, size[0] // token),
+            self.requests.grid_of(size),
             LENGTHS,
         )
         ends = np.cumsum([0, *shown]).tolist()
@@ -107,11 +106,8 @@ class Stream(Dataset[list[Drawn]]):
         )
 
     def batches(self, first: int) -> Iterator[list[Drawn]]:
-        """Those of the steps from `first` on, drawn ahead by all but one of the processor's cores."""
-        order = range(first, self.steps)
-        workers = max(1, len(os.sched_getaffinity(0)) - 1)
-        torch.multiprocessing.set_sharing_strategy("file_system")  # the other one runs out of open files
-        yield from DataLoader(self, sampler=order, batch_size=None, num_workers=workers, multiprocessing_context="fork")
+        """Those of the steps from `first` on, drawn ahead."""
+        return drawn_ahead(self, range(first, self.steps))
 
 
 @dataclass

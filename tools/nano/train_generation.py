@@ -90,22 +90,27 @@ def show(
     sheet(path, [([*seen, made], text) for (text, seen), made in zip(asked, drawn, strict=True)])
 
 
-def source(chosen: argparse.Namespace) -> Drawings | Requests:
-    """The requests to learn from, on the frozen understanding side: on a CPU a store of them (each process of a team
-    has its own), on a GPU what draws them."""
+def source(chosen: argparse.Namespace) -> tuple[Requests, Drawings | None]:
+    """The requests to learn from, on the frozen understanding side; on a CPU with a store of them (each process of a
+    team has its own), on a GPU without one: there every step's are drawn anew."""
     requests = Requests(Tokenizer(TOKENIZER, nano_config().special_tokens), load_tower())
     if DEVICE.type == "cuda":
-        return requests
+        return requests, None
     team = Team()
     count = team.share(chosen.pictures)
     counts = {"draw": count, "edit": count * 3 // 4, "compose": count // 4, "sized": count // 4}
-    return Drawings(requests, counts, f"{chosen.seed}/{team.rank}", RUNS / f"drawings{team.rank}.pt")
+    return requests, Drawings(requests, counts, f"{chosen.seed}/{team.rank}", RUNS / f"drawings{team.rank}.pt")
 
 
 def train(
-    checkpoint: Path, learned: Drawings | Requests, chosen: argparse.Namespace, sides: tuple[str, ...] = ("vit", "vae")
+    checkpoint: Path,
+    requests: Requests,
+    store: Drawings | None,
+    chosen: argparse.Namespace,
+    sides: tuple[str, ...] = ("vit", "vae"),
 ) -> Training:
-    """Train, or go on with, the tower of one checkpoint file; a sheet stands beside it."""
+    """Train, or go on with, the tower of one checkpoint file; a sheet stands beside it. `requests`, `store`: see
+    `source`."""
     config = nano_config(read_vae_config())
     tower, mean = new_generation(config, chosen.seed), new_generation(config, chosen.seed)
     training = Training(
@@ -119,14 +124,14 @@ def train(
         tasks = tasks_of(step, chosen.prompts_first * training.plan, training.team)
         return [(task, round(chosen.batch * ROWS[task] / pairs)) for task in tasks]
 
-    def step(rng: random.Random) -> tuple[Tensor | None, dict[str, float]]:
-        if isinstance(learned, Drawings):
-            return losses(tower, learned, rng, counts_of(training.step), chosen.shift, sides)
-        return None, recorded(next(ahead), rng)
-
-    requests = learned.requests if isinstance(learned, Drawings) else learned
     recorded = Recorded(tower, requests, pictures, chosen.shift)
     ahead = Stream(requests, counts_of, training.plan, chosen.seed, sides).batches(training.step)
+
+    def step(rng: random.Random) -> tuple[Tensor | None, dict[str, float]]:
+        if store is not None:
+            return losses(tower, store, rng, counts_of(training.step), chosen.shift, sides)
+        return None, recorded(next(ahead), rng)
+
     training.run(step, chosen.minutes, lambda: show(mean, requests, pictures, page, sides), finish=chosen.finish)
     return training
 
@@ -142,7 +147,7 @@ def main() -> None:
     )
     parser.add_argument("--shift", type=float, default=nano_config().defaults.shift)
     chosen = parser.parse_args()
-    train(CHECKPOINT, source(chosen), chosen)
+    train(CHECKPOINT, *source(chosen), chosen)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from .graphs import Captured
 from .model import DEVICE
 from .muon import Muon
 from .single_frame import decode, encode
+from .training import part_done
 from .vae_check import check, save_sheet
 from .vae_data import batches
 from .vae_export import export, export_decoder, read_vae
@@ -183,16 +184,16 @@ def train(arguments: argparse.Namespace) -> None:
         for optimizer, saved_state in zip(both, state["optimizers"], strict=True):
             optimizer.load_state_dict(saved_state)
         first, curve = state["step"], state["curve"]
-    begun = first / arguments.steps
+
+    names = ("value", "squares", "edges") if arguments.decoder_of else tuple(WEIGHTS)
 
     def learn(given: Lesson) -> Tensor:
-        """The terms of the loss, whose gradients are added to those that stand."""
+        """The terms of the loss in the order of the names; its gradients are added to those that stand."""
         with torch.autocast(DEVICE.type, torch.bfloat16, enabled=arguments.bf16):
             terms = decoder_losses(vae, given) if arguments.decoder_of else losses(vae, given)
-        torch.stack([WEIGHTS[name] * term for name, term in terms.items()]).sum().backward()
-        return torch.stack([term.detach() for term in terms.values()])
+        torch.stack([WEIGHTS[name] * terms[name] for name in names]).sum().backward()
+        return torch.stack([terms[name].detach() for name in names])
 
-    names = tuple(WEIGHTS)[: 3 if arguments.decoder_of else None]
     step_of = learn if arguments.decoder_of else Captured(learn, vae.parameters())
     groups = [group for optimizer in both for group in optimizer.param_groups]
     started = saved = time.monotonic()
@@ -200,9 +201,8 @@ def train(arguments: argparse.Namespace) -> None:
     ahead = batches(arguments.seed, range(first, arguments.steps), crops * arguments.steps, arguments.pixels)
     for step, pictures in zip(range(first, arguments.steps), ahead, strict=True):
         passed = (time.monotonic() - started) / 60
-        over, done = passed > arguments.minutes, step / arguments.steps
-        if arguments.finish:
-            done = max(done, begun + (1 - begun) * min(1.0, passed / arguments.minutes))
+        over = passed > arguments.minutes
+        done = part_done(step, arguments.steps, first, passed / arguments.minutes if arguments.finish else 0.0)
         for group, peak in zip(groups, peaks, strict=True):
             group["lr"] = peak * pace_of(step, done)
         for optimizer in both:

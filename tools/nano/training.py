@@ -102,16 +102,14 @@ class Training:
         when the time is up, however many steps there were."""
         if finish and self.team.count > 1:
             raise SystemExit("--finish goes by one process's clock: train with a plan, or without torchrun.")
-        begun = self.step / self.plan
+        begun = self.step
         started = saved = time.monotonic()
         recent: list[dict[str, float]] = []
         last = self.plan if until is None else min(until, self.plan)
         over = minutes <= 0
         while self.step < last and not over:
             now = time.monotonic()
-            done = self.step / self.plan
-            if finish:
-                done = max(done, begun + (1 - begun) * (now - started) / (minutes * 60))
+            done = part_done(self.step, self.plan, begun, (now - started) / (minutes * 60) if finish else 0.0)
             figures, (over, due) = self._advance(losses, (now - started > minutes * 60, now - saved > 60), done)
             recent.append(figures)
             if self.step % 50 == 0 or self.step == self.plan:
@@ -172,6 +170,17 @@ class Training:
         _write(self.checkpoint, state)
         if self.log:
             plot(self.checkpoint.with_suffix(".png"), {self.checkpoint.stem: self.log})
+
+
+def part_done(step: int, plan: int, begun: int, passed: float) -> float:
+    """What part of a training is over, by its steps or by its time, whichever is further.
+
+    Args:
+        begun: the step at which this run of it began.
+        passed: the part of this run's time that is over; 0 where steps alone count.
+    """
+    first = begun / plan
+    return max(step / plan, first + (1 - first) * min(1.0, passed))
 
 
 def begin(checkpoint: Path, weights: Mapping[str, Tensor]) -> None:

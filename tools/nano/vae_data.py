@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 from collections.abc import Iterator
 from dataclasses import replace
@@ -10,10 +9,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
 from lightfusion_core.shapes.scenes import random_background, random_scene
 from lightfusion_core.shapes.world import Background, Scene, render
+
+from .ahead import drawn_ahead
 
 CROP = 64
 _BLACK = Background("plain", "black")
@@ -51,10 +52,9 @@ class Batches(Dataset[Tensor]):
 
 
 def batches(seed: int, steps: range, crops: float, pixels: int) -> Iterator[Tensor]:
-    """The batches of some steps, on a GPU's machine drawn ahead by all but one of the processor's cores: there a step
-    takes less time than its pictures."""
-    workers = len(os.sched_getaffinity(0)) - 1 if torch.cuda.is_available() else 0
-    yield from DataLoader(Batches(seed, crops, pixels), sampler=steps, batch_size=None, num_workers=workers)
+    """The batches of some steps, on a GPU's machine drawn ahead: there a step takes less time than its pictures."""
+    every = Batches(seed, crops, pixels)
+    return drawn_ahead(every, steps) if torch.cuda.is_available() else map(every.__getitem__, steps)
 
 
 def to_tensor(pictures: list[np.ndarray]) -> Tensor:
