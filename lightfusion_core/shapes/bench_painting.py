@@ -11,13 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import ndimage
 
+from .edit_wordings import ADD
 from .edits import sample_edit
 from .judge import judge_edit, judge_prompt, judge_scene
 from .prompts import sample_prompt
 from .samples import EditSample, PromptSample
 from .scenes import random_scene
 from .talk_wordings import BEYOND
-from .wordings import ADD, noun, polish
+from .wordings import noun, polish
 from .world import PLAIN, Scene, Thing, render
 
 SIDE = 128

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from .follow_ups import sample_follow_up
 from .prompts import CATEGORIES as PROMPTS
 from .prompts import sample_prompt
 from .rewriting import judge_rewriting
 from .samples import PromptSample
-from .talks import KINDS, TalkSample, sample_follow_up, sample_turn
+from .talks import KINDS, TalkSample, sample_turn
 from .world import Scene
 
 CATEGORIES = ("kind_of_turn", "follow_ups", "rewriting")

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
+from .edit_wordings import ADD, ADD_BESIDE, MOVE, ONE, RECOLOR, REFERENCE, REMOVE, REPLACE, SET_BACKGROUND, SIDES, WAY
 from .samples import ChainSample, EditSample, ReferenceSample
 from .scenes import (
     RELATIONS,
@@ -20,23 +21,7 @@ from .scenes import (
     random_thing,
     scatter,
 )
-from .wordings import (
-    ADD,
-    ADD_BESIDE,
-    MOVE,
-    ONE,
-    RECOLOR,
-    REFERENCE,
-    RELATION,
-    REMOVE,
-    REPLACE,
-    SET_BACKGROUND,
-    SIDES,
-    WAY,
-    describe_background,
-    noun,
-    polish,
-)
+from .wordings import RELATION, describe_background, noun, polish
 from .world import COLORS, SHAPES, Scene, Thing
 
 

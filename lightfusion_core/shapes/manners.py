@@ -6,9 +6,10 @@ import random
 from collections.abc import Callable
 from dataclasses import replace
 
+from .prompt_wordings import FRAME
 from .prompts import sample_prompt
 from .samples import GENEVAL, PromptSample
-from .wordings import FRAME, NUMBERS, Wording
+from .wordings import NUMBERS, Wording
 
 BARE = Wording(("{x}",), ("{x}",))
 """No frame at all."""

@@ -10,6 +10,7 @@ import random
 from dataclasses import replace
 
 from .edits import sample_chain, sample_edit, sample_reference
+from .prompt_wordings import BACKGROUND, COLORED, COUNTED, FRAME, ITS, PAIR, PLACE, POSITION, RELATED, SEVERAL, SIZE
 from .questions import sample_caption, sample_question
 from .samples import (
     CATEGORIES,
@@ -37,27 +38,7 @@ from .scenes import (
     reach,
     usual_thing,
 )
-from .wordings import (
-    BACKGROUND,
-    COLORED,
-    COUNTED,
-    FRAME,
-    ITS,
-    PAIR,
-    PLACE,
-    PLACES,
-    POSITION,
-    RELATED,
-    RELATION,
-    SEVERAL,
-    SIZE,
-    Wording,
-    article,
-    background_phrase,
-    listing,
-    noun,
-    polish,
-)
+from .wordings import PLACES, RELATION, Wording, article, background_phrase, listing, noun, polish
 from .world import COLORS, SHAPES, Background, Scene, Thing
 
 __all__ = [

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from .edits import plainly, refer
+from .question_wordings import ASK
 from .samples import QuestionSample
 from .scenes import RELATIONS, arrange, random_background, random_scene, random_thing, reach, relate, scatter
-from .wordings import ASK, NUMBERS, PLACES, RELATION, background_phrase, listing, noun, plural, polish
+from .wordings import NUMBERS, PLACES, RELATION, background_phrase, listing, noun, plural, polish
 from .world import COLORS, PLAIN, SHAPES, Scene, Thing
 
 TOWARDS = {"left of": "left", "right of": "right", "above": "above", "below": "below"}

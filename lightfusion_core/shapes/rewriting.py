@@ -6,9 +6,10 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise, permutations
 
+from .edit_wordings import REFERENCE, WAY
 from .samples import EditSample, PromptSample, ReferenceSample, Wanted
 from .scenes import RELATIONS
-from .wordings import NUMBERS, REFERENCE, WAY, background_phrase, describe_background, listing, noun, plural
+from .wordings import NUMBERS, background_phrase, describe_background, listing, noun, plural
 from .world import BACKGROUNDS, COLORS, SHAPES, SIZES, Background
 
 _INVERSE = {"left of": "right of", "right of": "left of", "above": "below", "below": "above"}

@@ -13,7 +13,6 @@ from tools.nano import stream
 from tools.nano.drawings import Pictures, Requests
 from tools.nano.flow import Context, chance, flow_loss, new_generation, stacked
 from tools.nano.model import RUNS, TOKENIZER, nano_config, read_vae_config
-from tools.nano.muon import Muon
 from tools.nano.stream import Recorded, Stream
 from tools.nano.train_vlm import load_tower
 from tools.nano.unpack import unpack
@@ -74,20 +73,3 @@ def test_a_step_is_the_same_whenever_it_is_drawn(requests: Requests) -> None:
         assert torch.equal(one.targets, other.targets)
         assert torch.equal(one.references, other.references)
         assert torch.equal(one.layout.rows.ids, other.layout.rows.ids)
-
-
-def test_many_matrices_at_once_are_moved_as_torch_moves_each() -> None:
-    generator = torch.Generator().manual_seed(0)
-    shapes = [(24, 24), (24, 48), (48, 24), (24, 24)]
-    ours = [torch.nn.Parameter(torch.randn(shape, generator=generator)) for shape in shapes]
-    theirs = [torch.nn.Parameter(one.detach().clone()) for one in ours]
-    one = Muon(ours, 0.01, like_adam=True)
-    other = torch.optim.Muon(theirs, lr=0.01, weight_decay=0.05, adjust_lr_fn="match_rms_adamw")
-    for _ in range(3):
-        for a, b in zip(ours, theirs, strict=True):
-            a.grad = torch.randn(a.shape, generator=generator)
-            b.grad = a.grad.clone()
-        one.step()
-        other.step()
-    for a, b in zip(ours, theirs, strict=True):
-        assert (a - b).norm() / b.norm() < 2e-3

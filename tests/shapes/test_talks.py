@@ -7,6 +7,7 @@ import random
 import pytest
 
 from lightfusion_core.conversation import KINDS as CONVERSATION
+from lightfusion_core.shapes.follow_ups import sample_follow_up
 from lightfusion_core.shapes.prompts import CATEGORIES, sample_prompt
 from lightfusion_core.shapes.rewriting import description, judge_rewriting
 from lightfusion_core.shapes.talk_wordings import (
@@ -21,7 +22,7 @@ from lightfusion_core.shapes.talk_wordings import (
     STRANGE,
     THANKS,
 )
-from lightfusion_core.shapes.talks import DRAW, EDIT, KINDS, TalkSample, sample_follow_up, sample_talk, sample_turn
+from lightfusion_core.shapes.talks import DRAW, EDIT, KINDS, TalkSample, sample_talk, sample_turn
 from lightfusion_core.shapes.wordings import NUMBERS, Wording
 
 WORDINGS = (

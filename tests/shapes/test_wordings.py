@@ -6,23 +6,20 @@ import random
 
 import pytest
 
-from lightfusion_core.shapes.prompts import CATEGORIES, EDITS, QUESTIONS, sample_edit, sample_prompt, sample_question
-from lightfusion_core.shapes.wordings import (
+from lightfusion_core.shapes.edit_wordings import (
     ADD,
     ADD_BESIDE,
-    ASK,
-    FRAME,
     MOVE,
-    PLACE,
-    PLACES,
     RECOLOR,
     REFERENCE,
-    RELATION,
     REMOVE,
     REPLACE,
     SET_BACKGROUND,
-    Wording,
 )
+from lightfusion_core.shapes.prompt_wordings import FRAME, PLACE
+from lightfusion_core.shapes.prompts import CATEGORIES, EDITS, QUESTIONS, sample_edit, sample_prompt, sample_question
+from lightfusion_core.shapes.question_wordings import ASK
+from lightfusion_core.shapes.wordings import PLACES, RELATION, Wording
 
 SENTENCES = (
     FRAME, RECOLOR, REPLACE, ADD, ADD_BESIDE, REMOVE, MOVE, SET_BACKGROUND, *REFERENCE.values(), *ASK.values()

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from lightfusion_core.conversation import KIND_REQUEST
+from lightfusion_core.shapes.follow_ups import follow_up_in
 from lightfusion_core.shapes.prompts import (
     CATEGORIES,
     COMPOSITION,
@@ -18,15 +19,7 @@ from lightfusion_core.shapes.prompts import (
     sample_reference,
 )
 from lightfusion_core.shapes.rewriting import description, edit_description
-from lightfusion_core.shapes.talks import (
-    KINDS,
-    Said,
-    Talk,
-    follow_up_in,
-    sample_talk,
-    strange_in,
-    turn_in,
-)
+from lightfusion_core.shapes.talks import KINDS, Said, Talk, sample_talk, strange_in, turn_in
 from lightfusion_core.shapes.world import Scene, Thing
 from lightfusion_core.understanding.answer import REWRITE_REFERENCES, REWRITE_REQUEST
 from lightfusion_core.understanding.chat import CHAT_SYSTEM

@@ -17,14 +17,16 @@ from lightfusion_core.checkpoints.loader import load_vae
 from lightfusion_core.checkpoints.reader import Checkpoint
 from lightfusion_core.config import VAEConfig
 from lightfusion_core.images import padded_levels
+from lightfusion_core.shapes.edit_wordings import ADD
 from lightfusion_core.shapes.manners import MANNERS, sample_manner
+from lightfusion_core.shapes.prompt_wordings import FRAME
 from lightfusion_core.shapes.prompts import REFERENCES, sample_edit, sample_prompt, sample_reference
 from lightfusion_core.shapes.rewriting import description, edit_description
 from lightfusion_core.shapes.samples import EditSample
 from lightfusion_core.shapes.scenes import compose, random_scene, reach, usual_thing
 from lightfusion_core.shapes.talk_wordings import ASK_TO_DRAW, BEYOND, OTHERWORLDLY
 from lightfusion_core.shapes.talks import in_talk
-from lightfusion_core.shapes.wordings import ADD, FRAME, article, noun
+from lightfusion_core.shapes.wordings import article, noun
 from lightfusion_core.shapes.world import COLORS, Scene, render
 from lightfusion_core.understanding.answer import THINK_SYSTEM
 from lightfusion_core.understanding.tokenizer import Tokenizer

@@ -43,8 +43,9 @@ from lightfusion_core.shapes.prompts import (
     sample_question,
     sample_reference,
 )
+from lightfusion_core.shapes.question_wordings import ASK
 from lightfusion_core.shapes.questions import caption, question_about
-from lightfusion_core.shapes.wordings import ASK, polish
+from lightfusion_core.shapes.wordings import polish
 from lightfusion_core.shapes.world import Scene, Thing, render
 from lightfusion_core.understanding.answer import THINK_SYSTEM
 from lightfusion_core.understanding.tokenizer import Tokenizer
