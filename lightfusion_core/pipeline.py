@@ -1,4 +1,4 @@
-"""generate, edit, answer: the whole path in one screen.
+"""generate, edit, answer: the whole path of a request.
 
 prompt, images -> encode -> Conditioning -> sample -> latent -> decode -> image
 """
