@@ -13,6 +13,8 @@ from .scenes import (
     compose,
     fits,
     holds,
+    only_of_color,
+    only_of_shape,
     put,
     put_roomily,
     random_background,
@@ -80,9 +82,9 @@ def sample_reference(rng: random.Random, kind: str, held_out: bool = False) -> R
 def refer(rng: random.Random, scene: Scene, thing: Thing) -> str:
     """Words that mean this thing and no other of the scene, whose things differ in shape or in colour."""
     ways = [f"the {thing.color} {thing.shape}"]
-    if sum(other.shape == thing.shape for other in scene.things) == 1:
+    if only_of_shape(scene, thing):
         ways.append(f"the {thing.shape}")
-    if sum(other.color == thing.color for other in scene.things) == 1:
+    if only_of_color(scene, thing):
         ways.append(f"the {thing.color} object")
     return rng.choice(ways)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from .edits import plainly, refer
 from .question_wordings import ASK
 from .questions import caption, place_in, single
-from .scenes import RELATIONS, holds
+from .scenes import RELATIONS, holds, only_of_color, only_of_shape
 from .talk_wordings import AND_THAT, FOLLOW
 from .talks import Talk, TalkSample, sample_talk
 from .wordings import NUMBERS, RELATION, noun, plural, polish
@@ -16,6 +16,9 @@ from .world import COLORS, SHAPES, Scene, Thing
 
 _Asked = tuple[str, str, str, tuple[Thing, ...]]
 """A question's kind, the question, its answer and the things that it means."""
+
+_Option = tuple[str, dict[str, str], str, tuple[Thing, ...]]
+"""The same before it is said: the words for its wording in the question's place."""
 
 _Lead = tuple[str, str, str, Thing]
 """A question that others follow: its kind, itself, its answer, and the thing that is "it" afterwards."""
@@ -48,12 +51,12 @@ def _after_edit(rng: random.Random, talk: Talk, held_out: bool) -> _Asked | None
     edit, scene = talk.edit, talk.scene
     assert edit is not None and scene is not None
     before, after = edit.before, edit.after
-    options: list[tuple[str, dict[str, str], str, tuple[Thing, ...]]] = [
+    options: list[_Option] = [
         ("count_now", {}, NUMBERS[len(scene.things)], ()),
     ]
     if before is not None and after is not None and before.shape == after.shape and before.color != after.color:
         x = f"the {after.shape}"
-        if sum(thing.shape == after.shape for thing in scene.things) == 1:
+        if only_of_shape(scene, after):
             options += [
                 ("color_now", {"x": x}, after.color, (after,)),
                 ("color_before", {"x": x}, before.color, ()),
@@ -140,14 +143,14 @@ def _only(scene: Scene, name: str, anchor: Thing) -> Thing | None:
 
 def _lead_color(rng: random.Random, held_out: bool, scene: Scene) -> _Lead | None:
     thing = rng.choice(scene.things)
-    if sum(other.shape == thing.shape for other in scene.things) > 1:
+    if not only_of_shape(scene, thing):
         return None
     return "color", ASK["color"].say(rng, held_out, x=f"the {thing.shape}"), thing.color, thing
 
 
 def _lead_shape(rng: random.Random, held_out: bool, scene: Scene) -> _Lead | None:
     thing = rng.choice(scene.things)
-    if sum(other.color == thing.color for other in scene.things) > 1:
+    if not only_of_color(scene, thing):
         return None
     return "shape", ASK["shape"].say(rng, held_out, color=thing.color), thing.shape, thing
 
@@ -165,21 +168,21 @@ def _lead_there(rng: random.Random, held_out: bool, scene: Scene) -> _Lead | Non
     if not single(scene, thing):
         return None
     words = noun(thing.shape, thing.color)
-    if sum(other.shape == thing.shape for other in scene.things) == 1 and rng.random() < 0.5:
+    if only_of_shape(scene, thing) and rng.random() < 0.5:
         words = noun(thing.shape)
     return "there", ASK["is_there"].say(rng, held_out, y=words), "yes", thing
 
 
 def _lead_count(rng: random.Random, held_out: bool, scene: Scene) -> _Lead | None:
     thing = rng.choice(scene.things)
-    if sum(other.color == thing.color for other in scene.things) > 1:
+    if not only_of_color(scene, thing):
         return None
     return "count", ASK["count"].say(rng, held_out, noun=f"{thing.color} objects"), "one", thing
 
 
 def _lead_count_shape(rng: random.Random, held_out: bool, scene: Scene) -> _Lead | None:
     thing = rng.choice(scene.things)
-    if sum(other.shape == thing.shape for other in scene.things) > 1:
+    if not only_of_shape(scene, thing):
         return None
     return "count_shape", ASK["count"].say(rng, held_out, noun=plural(thing.shape)), "one", thing
 
@@ -197,7 +200,7 @@ def _of_it(rng: random.Random, held_out: bool, scene: Scene, thing: Thing, lead:
     """A question about the thing that was spoken of."""
     if not single(scene, thing):
         return None
-    options: list[tuple[str, dict[str, str], str, tuple[Thing, ...]]] = [
+    options: list[_Option] = [
         ("color", {}, thing.color, (thing,)), ("color", {}, thing.color, (thing,)),
     ]  # fmt: skip
     if lead in ("count", "color", "where"):
@@ -243,6 +246,6 @@ def _and_that(rng: random.Random, held_out: bool, scene: Scene, thing: Thing, le
         if place is None:
             return None
         return "and_that", AND_THAT.say(rng, held_out, y=refer(rng, scene, other)), place, (other,)
-    if sum(one.shape == other.shape for one in scene.things) > 1:
+    if not only_of_shape(scene, other):
         return None
     return "and_that", AND_THAT.say(rng, held_out, y=f"the {other.shape}"), other.color, (other,)

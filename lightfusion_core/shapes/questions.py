@@ -9,7 +9,18 @@ from dataclasses import replace
 from .edits import plainly, refer
 from .question_wordings import ASK
 from .samples import QuestionSample
-from .scenes import RELATIONS, arrange, random_background, random_scene, random_thing, reach, relate, scatter
+from .scenes import (
+    RELATIONS,
+    arrange,
+    only_of_color,
+    only_of_shape,
+    random_background,
+    random_scene,
+    random_thing,
+    reach,
+    relate,
+    scatter,
+)
 from .wordings import NUMBERS, PLACES, RELATION, background_phrase, listing, noun, plural, polish
 from .world import COLORS, PLAIN, SHAPES, Scene, Thing
 
@@ -68,7 +79,7 @@ def _of_any(ask: Callable[[random.Random, bool, Scene], _Said | None]) -> Callab
 
 def _shape(rng: random.Random, held_out: bool, scene: Scene) -> _Said | None:
     thing = rng.choice(scene.things)
-    if sum(other.color == thing.color for other in scene.things) > 1:
+    if not only_of_color(scene, thing):
         return None
     return ASK["shape"].say(rng, held_out, color=thing.color), thing.shape, (thing,)
 
@@ -91,7 +102,7 @@ def _beside(rng: random.Random, held_out: bool) -> _Draft:
 
 def _color(rng: random.Random, held_out: bool, scene: Scene) -> _Said | None:
     thing = rng.choice(scene.things)
-    if sum(other.shape == thing.shape for other in scene.things) > 1:
+    if not only_of_shape(scene, thing):
         return None
     return ASK["color"].say(rng, held_out, x=f"the {thing.shape}"), thing.color, (thing,)
 
@@ -229,7 +240,7 @@ def _is_there(rng: random.Random, held_out: bool, scene: Scene) -> _Said:
 
 def _is_color(rng: random.Random, held_out: bool, scene: Scene) -> _Said | None:
     thing = rng.choice(scene.things)
-    if sum(other.shape == thing.shape for other in scene.things) > 1:
+    if not only_of_shape(scene, thing):
         return None
     color = thing.color if rng.random() < 0.5 else rng.choice([name for name in COLORS if name != thing.color])
     words = ASK["is_color"].say(rng, held_out, x=f"the {thing.shape}", color=color)

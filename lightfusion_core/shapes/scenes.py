@@ -39,6 +39,16 @@ def reach(size: str) -> float:
     return SIZES[size] * REACH
 
 
+def only_of_shape(scene: Scene, thing: Thing) -> bool:
+    """Whether "the star" means this thing of the scene and no other."""
+    return sum(other.shape == thing.shape for other in scene.things) == 1
+
+
+def only_of_color(scene: Scene, thing: Thing) -> bool:
+    """Whether "the red object" means this thing of the scene and no other."""
+    return sum(other.color == thing.color for other in scene.things) == 1
+
+
 def holds(first: tuple[float, float], relation: str, second: tuple[float, float]) -> bool:
     """Whether the first centre stands in `relation` to the second: a tenth of the picture away or more,
     and within 60 degrees of the direction (as GenEval has it)."""

@@ -29,7 +29,7 @@ from .talk_wordings import (
     UNKNOWN,
     WELCOME,
 )
-from .wordings import RELATION, article, background_phrase, describe_background, noun, plural, polish
+from .wordings import RELATION, background_phrase, describe_background, noun, plural, polish
 from .world import COLORS, SHAPES, Scene, Thing
 
 DRAW, EDIT, ANSWER = KINDS = ("draw", "edit", "answer")
@@ -211,16 +211,10 @@ def _turn(rng: random.Random, kind: str, talk: Talk, sentence: str, given: tuple
 def _wish(rng: random.Random, held_out: bool) -> str:
     if rng.random() < 0.85:
         return _drawn(rng, held_out)[0]
-    others = [f"{article(word)} {word}" for word in (_other_word(rng, held_out), _other_word(rng, held_out))]
-    if rng.random() < 0.3:
-        others[0] = f"{article(others[0][2:])} {rng.choice(tuple(COLORS))} {others[0].split(' ')[1]}"
-        others[0] = _articled(others[0].split(" ", 1)[1])
-    text = others[0] if rng.random() < 0.6 else PAIR.say(rng, held_out, a=others[0], b=others[1])
+    first, second = _other_word(rng, held_out), _other_word(rng, held_out)
+    thing = noun(first, rng.choice(tuple(COLORS)) if rng.random() < 0.3 else None)
+    text = thing if rng.random() < 0.6 else PAIR.say(rng, held_out, a=thing, b=noun(second))
     return rng.choice((FRAME, ASK_TO_DRAW)).say(rng, held_out, x=text)
-
-
-def _articled(words: str) -> str:
-    return f"{article(words)} {words}"
 
 
 def _other_word(rng: random.Random, held_out: bool) -> str:

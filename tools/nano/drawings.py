@@ -26,7 +26,7 @@ from lightfusion_core.shapes.samples import EditSample
 from lightfusion_core.shapes.scenes import compose, random_scene, reach, usual_thing
 from lightfusion_core.shapes.talk_wordings import ASK_TO_DRAW, BEYOND, OTHERWORLDLY
 from lightfusion_core.shapes.talks import in_talk
-from lightfusion_core.shapes.wordings import article, noun
+from lightfusion_core.shapes.wordings import noun
 from lightfusion_core.shapes.world import COLORS, Scene, render
 from lightfusion_core.understanding.answer import THINK_SYSTEM
 from lightfusion_core.understanding.tokenizer import Tokenizer
@@ -178,10 +178,9 @@ def _draw(rng: random.Random) -> Request:
 def _strange(rng: random.Random) -> Request:
     """A prompt for things of another world: circles of the colour that is asked for stand for them."""
     word, color, count = OTHERWORLDLY.say(rng, False), rng.choice((None, *COLORS)), rng.choice((1, 1, 1, 2))
-    words = f"{color} {word}" if color else word
     circle = usual_thing("circle", count)
     things = compose(rng, [replace(circle, color=color or circle.color)] * count)
-    text = f"{article(words)} {words}" if count == 1 else f"two {words}s"
+    text = noun(word, color, count=count)
     return Request((rng.choice((FRAME, ASK_TO_DRAW)).say(rng, False, x=text),), (), Shown(Scene(things)))
 
 
