@@ -7,6 +7,7 @@ import * as compare from "./compare.js";
 import * as fold from "./fold.js";
 import { allNodes, nodeOfExecution } from "./graph.js";
 import * as text from "./text.js";
+import * as wires from "./wires.js";
 
 const VIEWS = {
   LightFusionLoad: badge,
@@ -57,7 +58,10 @@ app.registerExtension({
   },
 
   nodeCreated(node) {
-    if (node.comfyClass?.startsWith("LightFusion")) fold.prepare(node);
+    if (node.comfyClass?.startsWith("LightFusion")) {
+      wires.prepare(node);
+      fold.prepare(node);
+    }
     const view = VIEWS[node.comfyClass];
     if (!view) return;
     view.prepare(node);

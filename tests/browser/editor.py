@@ -55,6 +55,14 @@ window.streamed = [];
 for (const kind of ["execution_success", "execution_error", "execution_interrupted"])
   api.addEventListener(kind, ({ detail }) => { window.end = { kind, ...detail }; }, { once: true });
 api.addEventListener("lightfusion.text", ({ detail }) => window.streamed.push(detail));
+api.queuePrompt = async function () { // what the server does not take, no event tells of
+  try {
+    return await api.constructor.prototype.queuePrompt.apply(this, arguments);
+  } catch (error) {
+    window.end = { kind: "refused", exception_message: `${error}: ${JSON.stringify(error.response)}` };
+    throw error;
+  }
+};
 """
 
 # not the editor's own command: its view glides, and elements over the canvas follow later
@@ -192,7 +200,7 @@ class Editor:
 
     def run(self, seconds: float = 240, press: str = "await app.queuePrompt(0, 1)") -> dict[str, Any]:
         """Queue the graph, or `press` what queues it, and wait for its end; the history's outputs. `window.streamed`
-        then has what was written meanwhile. Fails with the node's own error."""
+        then has what was written meanwhile. Fails with the node's own error, or the server's that took no such graph."""
         self.page.run(f"{_LISTEN}{press}; return true;")
         end = self.page.wait("window.end", seconds)
         assert end["kind"] == "execution_success", end.get("exception_message", end)
