@@ -200,7 +200,7 @@ class Editor:
 
     def run(self, seconds: float = 240, press: str = "await app.queuePrompt(0, 1)") -> dict[str, Any]:
         """Queue the graph, or `press` what queues it, and wait for its end; the history's outputs. `window.streamed`
-        then has what was written meanwhile. Fails with the node's own error, or the server's that took no such graph."""
+        then has what was written meanwhile. Fails with the error of a node, or of the server that refused the graph."""
         self.page.run(f"{_LISTEN}{press}; return true;")
         end = self.page.wait("window.end", seconds)
         assert end["kind"] == "execution_success", end.get("exception_message", end)

@@ -34,7 +34,18 @@ def options(parser: argparse.ArgumentParser, *, minutes: float, plan: int, batch
     parser.add_argument("--batch", type=int, default=batch, help="(default: %(default)s)")
     parser.add_argument("--rate", type=float, default=rate, help="highest learning rate (default: %(default)s)")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--finish", action="store_true", help="let the rate fall within the minutes, plan or not")
+    parser.add_argument(
+        "--finish", action=_Finish, nargs=0, default=False, help="let the rate fall within the minutes, plan or not"
+    )
+
+
+class _Finish(argparse.Action):
+    """A flag that several processes are refused at once, before their data is made: each has a clock of its own."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: object) -> None:
+        if Team().count > 1:
+            parser.error("--finish goes by one process's clock: train with a plan, or without torchrun.")
+        setattr(namespace, self.dest, True)
 
 
 def optimizers_of(module: nn.Module, rate: float, inner: tuple[str, ...]) -> list[torch.optim.Optimizer]:
@@ -99,9 +110,7 @@ class Training:
     ) -> None:
         """Train until the plan (or the step `until`) is done or the time is up; a checkpoint every minute,
         a look at the model (`show`) every tenth of the plan, and both at the end. With `finish` the rate has fallen
-        when the time is up, however many steps there were."""
-        if finish and self.team.count > 1:
-            raise SystemExit("--finish goes by one process's clock: train with a plan, or without torchrun.")
+        when the time is up, however many steps there were; for a team of one, see `options`."""
         begun = self.step
         started = saved = time.monotonic()
         recent: list[dict[str, float]] = []
