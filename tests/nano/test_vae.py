@@ -14,7 +14,7 @@ from lightfusion_core.config import VAEConfig
 from lightfusion_core.pipeline import NANO
 from tools.nano import train_vae
 from tools.nano.single_frame import decode, encode
-from tools.nano.train_vae import CONFIG, load, main, new_vae
+from tools.nano.train_vae import CONFIG, decoder_losses, lesson, load, main, new_vae
 from tools.nano.vae_data import picture_batch
 from tools.nano.vae_export import export, export_decoder
 
@@ -50,6 +50,14 @@ def test_export_loads_as_any_checkpoint(tmp_path: Path) -> None:
     assert read.keys() == expected.keys()
     assert all(torch.equal(read[key], value) for key, value in expected.items())
     assert (tmp_path / "vae.safetensors").stat().st_size < 6.4e6
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_decoder_learns_from_few_pictures(count: int) -> None:
+    """Of large pictures a batch has so few that none of them has been through the VAE before."""
+    pictures = torch.zeros(count, 3, 32, 32)
+    terms = decoder_losses(new_vae(0), lesson(pictures, torch.Generator().manual_seed(0)))
+    assert all(term.isfinite() for term in terms.values())
 
 
 @pytest.mark.slow

@@ -132,7 +132,8 @@ def decoder_losses(vae: AutoencoderKLWan, given: Lesson) -> dict[str, Tensor]:
         seen = given.pictures.clone()
         for trip in range(max(TRIPS)):
             again = torch.tensor([TRIPS[index % len(TRIPS)] > trip for index in range(len(seen))], device=DEVICE)
-            seen[again] = decode(vae, encode(vae, seen[again])[0]).clamp(-1, 1)
+            if again.any():  # a batch of large pictures has few
+                seen[again] = decode(vae, encode(vae, seen[again])[0]).clamp(-1, 1)
         mean = encode(vae, seen)[0]
         # The square of a uniform number: most latents are nearly clean, as most that are decoded will be.
         latents = mean + mean.std() * LATENT_NOISE * given.chance.square() * given.noise

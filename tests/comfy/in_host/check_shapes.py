@@ -42,6 +42,9 @@ def check_flipped_latent_decodes_to_the_flipped_picture() -> dict[str, float]:
     turned = node("LatentRotate", samples=latent, rotation="90 degrees")[0]["samples"]
     assert torch.equal(flipped, latent["samples"].flip(3))
     assert turned.shape == (*latent["samples"].shape[:2], 6, 4)
+    decoded = node("VAEDecode", samples={"samples": flipped}, vae=vae)[0]
+    left, right = (float(half.mean()) for half in decoded.chunk(2, dim=2))
+    assert left > 0.8 and right < 0.2, (left, right)
     return {}
 
 
