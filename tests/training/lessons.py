@@ -118,17 +118,18 @@ def lesson_scene(rng: random.Random) -> Scene:
 def write_outlines(folder: Path, count: int = 20) -> None:
     """So many pairs of a scene and its outlines, one instruction for all.
 
-    A pair shows two things, so that twenty show the change forty times, at places all over the picture; the colours
-    come in turn. A third is on black, which is the hardest: it is as far from the other backgrounds as can be.
+    A pair shows two things, so that twenty show the change forty times, at places all over the picture. A third is on
+    black, which is the hardest: it is as far from the other backgrounds as can be. The colours come in turn on black
+    and in turn on the others, so that each meets both.
     """
     rng = random.Random(11)
-    colors = itertools.cycle(COLORS)
+    colors = {on_black: itertools.cycle(COLORS) for on_black in (True, False)}
     pale = itertools.cycle(background for background in PLAIN if background.first != "black")
     for side in ("before", "after"):
         (folder / side).mkdir(parents=True)
     for k in range(count):
         things = [
-            Thing(shape, next(colors), "large", x, y)
+            Thing(shape, next(colors[k % 3 == 0]), "large", x, y)
             for shape, (x, y) in zip(rng.sample(OUTLINED, 2), _two_places(rng), strict=True)
         ]
         scene = Scene(tuple(things), Background(first="black") if k % 3 == 0 else next(pale))

@@ -39,6 +39,12 @@ for _package in ("accelerate", "peft"):
 MOONS = [f"a green moon on a {background.first} background" for background in PLAIN]
 OLD, EACH = 102, 17
 """Old prompts, and how many of each category."""
+KEPT = (
+    "a circle", "a square", "a heart", "a red circle", "a green circle", "a blue square", "a yellow star",
+    "a green star", "a purple heart", "a pink triangle", "an orange cross", "two blue circles", "two orange hearts",
+    "three red squares",
+)  # fmt: skip
+"""What nano draws for itself, to learn beside the moons: alone, they become the look of every single thing."""
 
 
 def taught(strength: float, lora: Path) -> LightFusion:
@@ -52,11 +58,24 @@ def drawn(model: LightFusion, prompt: str, seed: int) -> Picture:
     return np.asarray(to_pil(model.generate(prompt, seed=seed)[0]))
 
 
-def learn(data: Path, folder: Path, *more: str) -> tuple[Path, float]:
-    """The LoRA that the command makes, and the processor's seconds that it took."""
+def write_kept(folder: Path) -> None:
+    """Nano's own pictures, with their prompts as captions."""
+    folder.mkdir()
+    model = LightFusion.load("nano", device="cpu")
+    for seed, prompt in enumerate(KEPT, 100):
+        Image.fromarray(drawn(model, prompt, seed)).save(folder / f"{seed}.png")
+        (folder / f"{seed}.txt").write_text(prompt)
+
+
+def learn(folder: Path, *sources_and_more: str | Path) -> tuple[Path, float]:
+    """The LoRA that the command makes, and the processor's seconds that it took.
+
+    No condition is left out: what is learned without a text moves the guidance's other side too, and guidance then
+    takes back half of the change.
+    """
     before = time.process_time()
-    given = ["--rate", "1e-3", "--rank", "8", "--ema", "0.98", "--sample-every", "0", "--quiet", "--device", "cpu"]
-    assert main(["train", str(data), "-o", str(folder), *given, *more]) == 0
+    given = ["--rank", "8", "--ema", "0.98", "--drop", "0", "0", "0", "--sample-every", "0", "--quiet"]
+    assert main(["train", *map(str, sources_and_more), "-o", str(folder), "--device", "cpu", *given]) == 0
     return folder / "lora.safetensors", time.process_time() - before
 
 
@@ -77,9 +96,13 @@ def test_the_judges_know_right_from_wrong(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_lora_of_ten_pictures_draws_what_nano_cannot(tmp_path: Path) -> None:
-    """In ten minutes; and at half its strength and below, what was right before is."""
+    """In ten minutes, from them and what nano draws itself; at half its strength, what was right before still is."""
+    before = time.process_time()
     write_moons(tmp_path / "moons")
-    lora, seconds = learn(tmp_path / "moons", tmp_path / "run", "--steps", "480", "--batch", "10", "--rate", "5e-4")
+    write_kept(tmp_path / "kept")
+    drawing = time.process_time() - before
+    more = ("--weights", "2", "1", "--steps", "720", "--batch", "10", "--rate", "5e-4")
+    lora, seconds = learn(tmp_path / "run", tmp_path / "moons", tmp_path / "kept", *more)
     model = taught(1.0, lora)
     prompts = ["a green moon", *MOONS]
     right = sum(is_moon(drawn(model, prompts[k % len(prompts)], 1000 + k)) for k in range(100))
@@ -89,6 +112,7 @@ def test_a_lora_of_ten_pictures_draws_what_nano_cannot(tmp_path: Path) -> None:
     kept = total = 0
     for category in GENEVAL:
         for k, sample in enumerate(prompts_of(category, 5, EACH)):
+            assert sample.prompt not in KEPT
             before = drawn(plain, sample.prompt, k)
             if k == 0:
                 assert np.array_equal(before, drawn(off, sample.prompt, k)), "a strength of 0 changes a picture"
@@ -96,7 +120,7 @@ def test_a_lora_of_ten_pictures_draws_what_nano_cannot(tmp_path: Path) -> None:
                 total += 1
                 kept += judge_prompt(sample, drawn(half, sample.prompt, k))
     print(f"{right} of 100 moons, {kept} of {total} old prompts at 0.5, {seconds:.0f} s of processor time")
-    assert seconds < 600
+    assert drawing + seconds < 600
     assert wrong_before == 0
     assert right >= 90
     assert kept >= 0.95 * total and total > OLD / 2
@@ -105,7 +129,8 @@ def test_a_lora_of_ten_pictures_draws_what_nano_cannot(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_lora_of_twenty_pairs_edits_as_nano_cannot(tmp_path: Path) -> None:
     write_outlines(tmp_path / "pairs")
-    lora, seconds = learn(tmp_path / "pairs", tmp_path / "run", "--steps", "600", "--batch", "8", "--mirror")
+    more = ("--steps", "600", "--batch", "8", "--rate", "1e-3", "--mirror")
+    lora, seconds = learn(tmp_path / "run", tmp_path / "pairs", *more)
     rng = random.Random(21)
     scenes = [lesson_scene(rng) for _ in range(100)]
     right = {}
