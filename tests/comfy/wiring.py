@@ -42,6 +42,7 @@ KIT: dict[str, Any] = {
     "mask": {"LoadImageMask": {"image": MASK, "channel": "red"}},
     "latent": {"VAEEncode": {"pixels": "@picture", "vae": "@vae"}},
     "latent_2": {"VAEEncode": {"pixels": "@picture_2", "vae": "@vae"}},
+    "halves": {"VAEEncode": {"pixels": {"LoadImage": {"image": MASK}}, "vae": "@vae"}},
     "pair": {"LatentBatch": {"samples1": "@latent", "samples2": "@latent_2"}},
     "start": {"LightFusionEmptyLatent": {"model": "@model", "width": WIDTH, "height": HEIGHT, "batch_size": 1}},
     "noise": {"RandomNoise": {"noise_seed": SEED}},
