@@ -123,16 +123,17 @@ def write_outlines(folder: Path, count: int = 20) -> None:
     and in turn on the others, so that each meets both.
     """
     rng = random.Random(11)
-    colors = {on_black: itertools.cycle(COLORS) for on_black in (True, False)}
+    colors = {True: itertools.cycle(COLORS), False: itertools.cycle(COLORS)}
     pale = itertools.cycle(background for background in PLAIN if background.first != "black")
     for side in ("before", "after"):
         (folder / side).mkdir(parents=True)
     for k in range(count):
+        on_black = k % 3 == 0
         things = [
-            Thing(shape, next(colors[k % 3 == 0]), "large", x, y)
+            Thing(shape, next(colors[on_black]), "large", x, y)
             for shape, (x, y) in zip(rng.sample(OUTLINED, 2), _two_places(rng), strict=True)
         ]
-        scene = Scene(tuple(things), Background(first="black") if k % 3 == 0 else next(pale))
+        scene = Scene(tuple(things), Background(first="black") if on_black else next(pale))
         Image.fromarray(render(scene, SIDE)).save(folder / "before" / f"{k}.png")
         Image.fromarray(outlined(scene)).save(folder / "after" / f"{k}.png")
     (folder / "instruction.txt").write_text("outline it")

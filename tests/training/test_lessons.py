@@ -67,16 +67,15 @@ def write_kept(folder: Path) -> None:
         (folder / f"{seed}.txt").write_text(prompt)
 
 
-def learn(folder: Path, *sources_and_more: str | Path) -> tuple[Path, float]:
-    """The LoRA that the command makes, and the processor's seconds that it took.
+def learn(folder: Path, *sources_and_more: str | Path) -> Path:
+    """The LoRA that the command makes.
 
     No condition is left out: what is learned without a text moves the guidance's other side too, and guidance then
-    takes back half of the change.
+    takes some of the change back.
     """
-    before = time.process_time()
     given = ["--rank", "8", "--ema", "0.98", "--drop", "0", "0", "0", "--sample-every", "0", "--quiet"]
     assert main(["train", *map(str, sources_and_more), "-o", str(folder), "--device", "cpu", *given]) == 0
-    return folder / "lora.safetensors", time.process_time() - before
+    return folder / "lora.safetensors"
 
 
 def test_the_judges_know_right_from_wrong(tmp_path: Path) -> None:
@@ -96,13 +95,13 @@ def test_the_judges_know_right_from_wrong(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_lora_of_ten_pictures_draws_what_nano_cannot(tmp_path: Path) -> None:
-    """In ten minutes, from them and what nano draws itself; at half its strength, what was right before still is."""
-    before = time.process_time()
+    """In ten minutes, drawings of nano's own included; and at half its strength and below, what was right before is."""
+    started = time.process_time()
     write_moons(tmp_path / "moons")
     write_kept(tmp_path / "kept")
-    drawing = time.process_time() - before
     more = ("--weights", "2", "1", "--steps", "720", "--batch", "10", "--rate", "5e-4")
-    lora, seconds = learn(tmp_path / "run", tmp_path / "moons", tmp_path / "kept", *more)
+    lora = learn(tmp_path / "run", tmp_path / "moons", tmp_path / "kept", *more)
+    seconds = time.process_time() - started
     model = taught(1.0, lora)
     prompts = ["a green moon", *MOONS]
     right = sum(is_moon(drawn(model, prompts[k % len(prompts)], 1000 + k)) for k in range(100))
@@ -120,7 +119,7 @@ def test_a_lora_of_ten_pictures_draws_what_nano_cannot(tmp_path: Path) -> None:
                 total += 1
                 kept += judge_prompt(sample, drawn(half, sample.prompt, k))
     print(f"{right} of 100 moons, {kept} of {total} old prompts at 0.5, {seconds:.0f} s of processor time")
-    assert drawing + seconds < 600
+    assert seconds < 600
     assert wrong_before == 0
     assert right >= 90
     assert kept >= 0.95 * total and total > OLD / 2
@@ -128,9 +127,11 @@ def test_a_lora_of_ten_pictures_draws_what_nano_cannot(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_a_lora_of_twenty_pairs_edits_as_nano_cannot(tmp_path: Path) -> None:
+    started = time.process_time()
     write_outlines(tmp_path / "pairs")
     more = ("--steps", "600", "--batch", "8", "--rate", "1e-3", "--mirror")
-    lora, seconds = learn(tmp_path / "run", tmp_path / "pairs", *more)
+    lora = learn(tmp_path / "run", tmp_path / "pairs", *more)
+    seconds = time.process_time() - started
     rng = random.Random(21)
     scenes = [lesson_scene(rng) for _ in range(100)]
     right = {}
